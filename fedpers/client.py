@@ -1,0 +1,126 @@
+"""The contract between the simulator and an algorithm's client half: tensors in, tensors out.
+
+A client half is a frozen dataclass whose fields are its YAML keys. It never sees Flower, files or other clients, and
+it holds no state of its own: what it remembers goes into `Update.keep` and comes back as `Task.state`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from fedpers import seeds
+from fedpers.config import Config
+from fedpers.data.shards import ClientData
+from fedpers.models.staged import Staged
+from fedpers.training import Objective, cross_entropy, fit, sgd
+
+State = dict[str, torch.Tensor]
+"""Tensors by name: a model's keys, and extras under a prefix that ends in a slash ("server_head/0.weight")."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a client's training hands back.
+
+    Args:
+        send: Leaves the client.
+        keep: Becomes the client's state, once its reply has arrived; it never leaves the client.
+        metrics: Numbers for the server; the same keys from every client.
+    """
+
+    send: State
+    keep: State
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one client sees in one round.
+
+    Args:
+        config: The run's configuration.
+        round: The round, counted from 1.
+        client: The client's number (Flower's partition id).
+        data: Its train, validation and test samples.
+        model: Initial weights, overlaid by received ones, overlaid by what this client kept. It may be trained in
+            place.
+        received: Everything that the server sent.
+        state: This client's memory after its last successful round; empty at first.
+        is_personal: Tells whether a key of the model stays with the client, by the algorithm or by the BatchNorm
+            policy.
+    """
+
+    config: Config
+    round: int
+    client: int
+    data: ClientData
+    model: Staged
+    received: State
+    state: State
+    is_personal: Callable[[str], bool]
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Return this client's random stream for one purpose in this round."""
+        return seeds.torch_generator(self.config.seed, purpose, round=self.round, client=self.client)
+
+    def fit(
+        self,
+        objective: Objective = cross_entropy,
+        *,
+        epochs: int | None = None,
+        parameters: list[torch.Tensor] | None = None,
+        purpose: str = "train",
+        clip_norm: float | None = None,
+    ) -> float:
+        """Train `model` on the training samples by the run's SGD; see `fedpers.training.fit`."""
+        config = self.config
+        trained = list(self.model.parameters()) if parameters is None else parameters
+        return fit(
+            self.model,
+            self.data.train,
+            epochs=config.local_epochs if epochs is None else epochs,
+            batch_size=config.batch_size,
+            optimizer=sgd(trained, config.lr, config.momentum, config.weight_decay),
+            generator=self.generator(purpose),
+            objective=objective,
+            clip_norm=clip_norm,
+        )
+
+    @cached_property
+    def keys(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The model's shared keys and its personal keys."""
+        names = self.model.state_dict().keys()
+        personal = tuple(name for name in names if self.is_personal(name))
+        return tuple(name for name in names if name not in personal), personal
+
+    def shared(self) -> State:
+        """Return the part of the model's state that may leave the client."""
+        state = self.model.state_dict()
+        return {key: state[key] for key in self.keys[0]}
+
+    def personal(self) -> State:
+        """Return the part of the model's state that stays with the client."""
+        state = self.model.state_dict()
+        return {key: state[key] for key in self.keys[1]}
+
+
+class Client:
+    """An algorithm's client half; the defaults are those of plain federated averaging."""
+
+    def check(self, model: Staged) -> None:
+        """Raise a UserError when this algorithm's keys do not fit the model."""
+
+    def is_personal(self, key: str) -> bool:
+        """Tell whether a key of the model's state dictionary stays with its client."""
+        return False
+
+    def train(self, task: Task) -> Update:
+        """Train one client for one round."""
+        loss = task.fit()
+        return Update(send=task.shared(), keep=task.personal(), metrics={"loss": loss})
+
+    def personalize(self, task: Task) -> Staged:
+        """Return the model that this algorithm would deploy on the client now; evaluation scores it."""
+        return task.model

@@ -1,0 +1,198 @@
+"""The Flower ClientApp: from a message and a client's context to a Task, and from its Update to a reply.
+
+One `Worker` for each thread holds what clients share: a model, the initial weights, the prepared data. So a worker
+builds a model once, not once a client, and unpacks a round's arrays once. A client's memory is replaced only when
+everything else has succeeded; engines keep the old one when a client raises.
+"""
+
+import dataclasses
+import threading
+import time
+from functools import lru_cache
+
+import torch
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedpers import records, seeds
+from fedpers.build import build
+from fedpers.client import Client, State, Task
+from fedpers.config import Config
+from fedpers.data.shards import Shards, prepare
+from fedpers.models.batch_norm import local_keys, reestimate_statistics
+from fedpers.models.staged import Staged
+from fedpers.training import score
+
+app = ClientApp()
+_building = threading.Lock()
+_thread = threading.local()
+
+
+def build_model(config: Config, shards: Shards) -> Staged:
+    """Build the model with the initial weights that server and clients share."""
+    with _building, seeds.seeded_initialization(config.seed, "model"):
+        model: Staged = build(
+            config.model, "model", plugins=config.plugins, shape=shards.shape, num_classes=shards.num_classes
+        )
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def build_client(config: Config) -> Client:
+    """Build the algorithm's client half."""
+    client: Client = build(config.strategy, "strategy", plugins=config.plugins)
+    return client
+
+
+@lru_cache(maxsize=1)
+def _open(text: str) -> tuple[Config, Shards]:
+    config = Config.from_json(text)
+    return config, prepare(config)
+
+
+def open_run(text: str) -> tuple[Config, Shards]:
+    """Read a configuration and open its data, once a process."""
+    with _building:
+        return _open(text)
+
+
+class Worker:
+    """What the clients served by one thread have in common.
+
+    Args:
+        text: The configuration as JSON.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Build the model and the client half, open the data."""
+        self.text = text
+        self.config, self.shards = open_run(text)
+        self.client = build_client(self.config)
+        self.model = build_model(self.config, self.shards)
+        self._tensors = self.model.state_dict()  # aliases the model's memory
+        self._initial = {key: tensor.clone() for key, tensor in self._tensors.items()}
+        self._stay = local_keys(self.model, self.config.batch_norm)
+        self._record: ArrayRecord | None = None
+        self._received: State = {}
+
+    def is_personal(self, key: str) -> bool:
+        """Tell whether a key stays with its client, by the algorithm or by the BatchNorm policy."""
+        return key in self._stay or self.client.is_personal(key)
+
+    def task(self, message: Message, context: Context) -> Task:
+        """Build the task of a message, the model loaded."""
+        client = int(context.node_config[records.PARTITION_ID])
+        saved = context.state.array_records.get(records.STATE)
+        received, state = self._unpack(message.content), records.from_record(saved) if saved else {}
+        self.load(received, state)
+        return Task(
+            config=self.config,
+            round=records.round_of(message.content),
+            client=client,
+            data=self.shards.client(client),
+            model=self.model,
+            received=received,
+            state=state,
+            is_personal=self.is_personal,
+        )
+
+    @torch.no_grad()
+    def load(self, received: State, state: State) -> None:
+        """Set the model to the initial weights, overlaid by received ones, overlaid by the client's own."""
+        for key, tensor in self._tensors.items():
+            tensor.copy_(state[key] if key in state else received.get(key, self._initial[key]))
+
+    def has_global_model(self, received: State) -> bool:
+        """Tell whether the server sent a complete model."""
+        return all(key in received for key in self._tensors)
+
+    def _unpack(self, content: RecordDict) -> State:
+        """Return everything that the server sent; what all clients get is unpacked once."""
+        received: State = {}
+        for name, record in content.array_records.items():
+            if name == records.OWN:
+                received = received | records.from_record(record)
+                continue
+            if record is not self._record:
+                self._record, self._received = record, records.from_record(record)
+            received = self._received | received
+        return received
+
+
+def _worker(context: Context) -> Worker:
+    text = str(context.run_config[records.RUN_CONFIG])
+    worker: Worker | None = getattr(_thread, "worker", None)
+    if worker is None or worker.text != text:
+        worker = _thread.worker = Worker(text)
+    return worker
+
+
+@app.query()
+def query(message: Message, context: Context) -> Message:
+    """Answer the roll call with the client's number."""
+    metrics = MetricRecord({records.PARTITION_ID: int(context.node_config[records.PARTITION_ID])})
+    return Message(RecordDict({records.METRICS: metrics}), reply_to=message)
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Train one client for one round; its memory changes last."""
+    start = time.perf_counter()
+    worker = _worker(context)
+    task = worker.task(message, context)
+    update = worker.client.train(task)
+    metrics = {
+        **update.metrics,
+        records.NUM_EXAMPLES: len(task.data.train),
+        records.SECONDS: time.perf_counter() - start,
+    }
+    content = RecordDict(
+        {records.ARRAYS: records.to_record(update.send), records.METRICS: MetricRecord(metrics)}
+    )
+    reply = Message(content, reply_to=message)
+    if update.keep:
+        context.state[records.STATE] = records.to_record(update.keep)
+    return reply
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """Score a client's models on its own validation and test samples; nothing is remembered."""
+    start = time.perf_counter()
+    worker = _worker(context)
+    scores = _score_models(worker, message, context)
+    metrics = {
+        **scores,
+        records.NUM_EXAMPLES: int(scores["personal/test/num_examples"]),
+        records.SECONDS: time.perf_counter() - start,
+    }
+    return Message(RecordDict({records.METRICS: MetricRecord(metrics)}), reply_to=message)
+
+
+def _score_models(worker: Worker, message: Message, context: Context) -> dict[str, float]:
+    """Return "model/split/figure" for the personal, the global and the fine-tuned model, as far as they exist."""
+    task = worker.task(message, context)
+    personal = worker.client.personalize(task)
+    scores = _score("personal", personal, task)
+    if worker.config.finetune_epochs:
+        tuned = dataclasses.replace(task, model=personal)
+        tuned.fit(epochs=worker.config.finetune_epochs, purpose="finetune")
+        scores |= _score("finetuned", personal, task)
+    if worker.has_global_model(task.received):
+        if not task.state and type(worker.client).personalize is Client.personalize:
+            same = {key: value for key, value in scores.items() if key.startswith("personal/")}
+            scores |= {key.replace("personal", "global", 1): value for key, value in same.items()}
+        else:
+            worker.load(task.received, {})
+            scores |= _score("global", worker.model, task)
+    return scores
+
+
+def _score(name: str, model: Staged, task: Task) -> dict[str, float]:
+    if task.config.batch_norm == "reset":
+        reestimate_statistics(model, task.data.train, task.config.batch_size)
+    figures: dict[str, float] = {}
+    for split, data in (("val", task.data.val), ("test", task.data.test)):
+        if len(data):
+            result = score(model, data)
+            figures |= {f"{name}/{split}/{key}": value for key, value in dataclasses.asdict(result).items()}
+    return figures

@@ -1,0 +1,145 @@
+"""Compose a configuration from `configs/` and command-line overrides, by Hydra."""
+
+import itertools
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fedpers.config import GROUPS, Config
+from fedpers.errors import UserError, unknown_name
+
+ALL_GROUPS = ("experiment", *GROUPS)
+
+
+def config_folders(extra: str | None = None) -> list[Path]:
+    """Return the folders that hold YAML: the user's own first, then those that come with fedpers."""
+    package = Path(__file__).parent
+    inside = package / "configs"  # in an installed wheel
+    own = inside if inside.is_dir() else package.parent / "configs"
+    return ([Path(extra).resolve()] if extra else []) + [own]
+
+
+def group_choices(group: str, extra: str | None = None) -> dict[str, Path]:
+    """Return the YAML file of every choice in a group."""
+    files = (path for folder in config_folders(extra) for path in sorted((folder / group).glob("*.yaml")))
+    return {path.stem: path for path in files}
+
+
+def sweep(overrides: list[str]) -> list[list[str]]:
+    """Expand comma-separated values into the overrides of every job.
+
+    Raises:
+        UserError: an override cannot be read.
+    """
+    alternatives = [
+        [f"{parsed.key_or_group}={value}" for value in parsed.sweep_string_iterator()]
+        if parsed.is_sweep_override()
+        else [parsed.input_line or ""]
+        for parsed in _parse(overrides)
+    ]
+    return [list(job) for job in itertools.product(*alternatives)]
+
+
+def compose_config(overrides: list[str], extra: str | None = None) -> Config:
+    """Compose one configuration.
+
+    Args:
+        overrides: `group=choice` and `key=value`.
+        extra: A folder with groups of the user's own.
+
+    Raises:
+        UserError: a choice or key does not exist, or a value is not what its key accepts.
+    """
+    for parsed in _parse(overrides):
+        _check_override(parsed, extra)
+    with _hydra(extra) as searchpath:
+        try:
+            composed = compose("config", overrides=[*searchpath, *overrides], return_hydra_config=True)
+            choices = {group: composed.hydra.runtime.choices[group] for group in ALL_GROUPS}
+            values = _plain(composed)
+            for group in {text.partition("=")[0] for text in overrides} & set(GROUPS):
+                _drop_foreign_keys(values, group, choices[group], overrides, searchpath)
+        except (HydraException, OmegaConfBaseException, ConfigCompositionException) as error:
+            raise UserError(_first_lines(error)) from error
+    return Config.from_dict(values | {"choices": choices})
+
+
+def _drop_foreign_keys(
+    values: dict[str, Any], group: str, choice: str, overrides: list[str], searchpath: list[str]
+) -> None:
+    """Forget what the experiment says about a choice that the user has replaced: iid knows no alpha."""
+    bare = compose("config", overrides=[*searchpath, "~experiment", f"{group}={choice}"])
+    given = {text.partition("=")[0].lstrip("+") for text in overrides}
+    own = set(_plain(bare)[group])
+    values[group] = {key: v for key, v in values[group].items() if key in own or f"{group}.{key}" in given}
+
+
+def _plain(composed: DictConfig) -> dict[str, Any]:
+    config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+@contextmanager
+def _hydra(extra: str | None) -> Iterator[list[str]]:
+    schema = OmegaConf.structured(Config)
+    OmegaConf.set_readonly(schema, False)  # the dataclass is frozen; its composition is not
+    for group in GROUPS:
+        OmegaConf.set_struct(schema[group], False)  # `build` knows a group's keys and names the nearest
+    ConfigStore.instance().store(name="schema", node=schema)
+    searchpath = [f"hydra.searchpath=[file://{Path(extra).resolve()}]"] if extra else []
+    with initialize_config_dir(str(config_folders()[-1]), version_base="1.3", job_name="fedpers"):
+        yield searchpath
+
+
+def _parse(overrides: list[str]) -> list[Override]:
+    for text in overrides:
+        if "=" not in text:
+            raise UserError(f"{text!r} is no override. Accepted: group=choice or key=value, see --help")
+    try:
+        return OverridesParser.create().parse_overrides(overrides)
+    except OverrideParseException as error:
+        raise UserError(
+            f"{_first_lines(error)}. Quote values with special characters: 'key=\"value\"'"
+        ) from error
+
+
+def _check_override(override: Override, extra: str | None) -> None:
+    """Raise a UserError for names that Hydra would refuse in its own terms."""
+    key = override.key_or_group
+    value = override.value() if not override.is_sweep_override() else None
+    if override.is_sweep_override():
+        raise UserError(f"{override.input_line} names several values. Add --multirun to run each of them")
+    if key in ALL_GROUPS:
+        known = group_choices(key, extra)
+        if str(value) not in known:
+            raise unknown_name(key, str(value), known)
+        return
+    top = key.partition(".")[0]
+    keys = {field.name for field in fields(Config)} - {"choices"}
+    if top not in keys:
+        raise unknown_name("key", key, keys | set(ALL_GROUPS))
+
+
+def _first_lines(error: Exception) -> str:
+    """Return a library's message without what is of use to its own developers only."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    noise = re.compile(r"^(full_key|object_type|reference_type|See https|Set HYDRA|\[|$)")
+    key = next((line.partition(": ")[2] for line in lines if line.startswith("full_key")), "")
+    cause = error.__cause__
+    if isinstance(cause, OmegaConfBaseException) and not key:
+        return _first_lines(cause)
+    text = ". ".join(line for line in lines if not noise.match(line))
+    return f"{key}: {text}" if key else text

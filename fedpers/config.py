@@ -1,0 +1,127 @@
+"""The whole configuration of a run: one frozen dataclass that travels as one JSON string.
+
+Top-level defaults and their meanings are written here and nowhere else; the groups (dataset, partition, model,
+strategy, engine) are plain mappings whose defaults stand in `configs/` and which `build` turns into objects.
+"""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedpers.errors import UserError, unknown_name
+
+Spec = dict[str, Any]
+"""One group's configuration: `_target_` and the keyword arguments of what it names."""
+
+GROUPS = ("dataset", "partition", "model", "strategy", "engine")
+
+
+def option(default: Any, meaning: str) -> Any:
+    """Declare a top-level key with its default and the meaning that `--help` prints."""
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: default.copy(), metadata={"meaning": meaning})
+    return field(default=default, metadata={"meaning": meaning})
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that determines a run.
+
+    Raises:
+        UserError: a value is outside what its key accepts; the message names the key, the value and the range.
+    """
+
+    seed: int = option(0, "every random number of the run follows from it")
+    rounds: int = option(20, "number of federated rounds")
+    participation: float = option(
+        1.0, "share of the clients that is sampled to train in each round, in (0, 1]"
+    )
+    local_epochs: int = option(1, "epochs that a sampled client trains in a round")
+    batch_size: int = option(32, "samples in a client's mini-batch; the last batch may be smaller")
+    lr: float = option(0.05, "learning rate of the clients' SGD")
+    momentum: float = option(0.0, "momentum of the clients' SGD, fresh in every round")
+    weight_decay: float = option(0.0, "weight decay of the clients' SGD")
+    batch_norm: str = option(
+        "aggregate",
+        "what happens to BatchNorm layers: aggregate (as other layers), local (they stay with their client), "
+        "reset (running statistics are re-estimated on the client's training data before it is scored)",
+    )
+    eval_every: int = option(1, "score every client after each this many rounds (and after the last)")
+    finetune_epochs: int = option(
+        0, "when above 0, also score each personal model after this many local epochs"
+    )
+    splits: list[float] = option(
+        [0.6, 0.15, 0.25], "shares of each client's samples: train, validation, test"
+    )
+    out: str | None = option(None, "run directory, new or empty; null: runs/EXPERIMENT/TIME")
+    cache: str | None = option(None, "folder of prepared data; null: $FEDPERS_CACHE or ~/.cache/fedpers")
+    figures: list[str] = option([], "functions that draw a figure into the run directory at the end")
+    plugins: list[str] = option([], "additional modules that `_target_` may name, e.g. [my_package]")
+    quiet: bool = option(False, "print one line for each evaluation instead of a progress bar")
+    debug: bool = option(False, "show tracebacks")
+    dataset: Spec = option({}, "the images and labels")
+    partition: Spec = option({}, "who holds which sample")
+    model: Spec = option({}, "the network, as a list of stages")
+    strategy: Spec = option({}, "the algorithm")
+    engine: Spec = option({}, "where and how clients run")
+    choices: dict[str, str] = option({}, "the name chosen in each group; filled in by the command line")
+
+    def __post_init__(self) -> None:
+        """Check every scalar key; the groups are checked when they are built."""
+        for key in ("rounds", "batch_size", "local_epochs", "eval_every"):
+            self._require(key, getattr(self, key) >= 1, "a whole number of at least 1")
+        for key in ("seed", "finetune_epochs"):
+            self._require(key, getattr(self, key) >= 0, "a whole number of at least 0")
+        self._require("lr", 0 < self.lr < math.inf, "a number above 0")
+        self._require("momentum", 0 <= self.momentum < 1, "a number in [0, 1)")
+        self._require("weight_decay", 0 <= self.weight_decay < math.inf, "a number of at least 0")
+        self._require(
+            "participation",
+            0 < self.participation <= 1,
+            "a share in (0, 1]: more clients than exist cannot be sampled, and none cannot train",
+        )
+        policies = ("aggregate", "local", "reset")
+        self._require("batch_norm", self.batch_norm in policies, f"one of {', '.join(policies)}")
+        shares = self.splits
+        sound = len(shares) == 3 and all(s >= 0 for s in shares) and abs(sum(shares) - 1) < 1e-6
+        self._require(
+            "splits",
+            sound and shares[0] > 0 and shares[2] > 0,
+            "three shares [train, validation, test] that sum to 1; only validation may be 0",
+        )
+
+    def _require(self, key: str, holds: bool, accepted: str) -> None:
+        if not holds:
+            raise UserError(f"{key}={getattr(self, key)!r} is not possible. Accepted: {accepted}")
+
+    def num_sampled(self, num_clients: int) -> int:
+        """Return how many of `num_clients` clients train in a round."""
+        return max(1, round(self.participation * num_clients))
+
+    def evaluates(self, round: int) -> bool:
+        """Tell whether every client is scored after this round (counted from 1)."""
+        return round > 0 and (round % self.eval_every == 0 or round == self.rounds)
+
+    def to_json(self) -> str:
+        """Return the configuration as one line of JSON with sorted keys."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Config":
+        """Read what `to_json` wrote."""
+        return cls.from_dict(json.loads(text))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Config":
+        """Build a configuration from plain values.
+
+        Raises:
+            UserError: a key does not exist.
+        """
+        known = {f.name for f in dataclasses.fields(cls)}
+        for key in values:
+            if key not in known:
+                raise unknown_name("key", key, known)
+        return cls(**values)

@@ -1,0 +1,1 @@
+"""Datasets, partitions over clients, and the prepared shards that clients read."""

@@ -1,0 +1,129 @@
+"""CIFAR-10 and CIFAR-100: 60,000 colour images, 32x32.
+
+Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009,
+https://www.cs.toronto.edu/~kriz/cifar.html.
+
+Two of the published forms are read. The binary one is preferred: it is plain bytes. The Python one consists of
+pickles, which could run anything when they are opened; torchvision opens them only after it has compared each file
+with its published checksum.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torchvision.datasets import CIFAR10, CIFAR100
+
+from fedpers.data import files
+from fedpers.data.images import Images
+from fedpers.errors import UserError
+
+_PIXELS = 3 * 32 * 32
+
+
+@dataclass(frozen=True)
+class _Form:
+    """The published forms of one dataset; in the binary one a record is label bytes and then the pixels."""
+
+    name: str
+    folder: str
+    members: tuple[str, ...]
+    label_bytes: int
+    num_classes: int
+    torchvision: Any
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        return (
+            f"{self.folder}/{{{','.join(self.members)}}} (the binary version)",
+            f"{self.torchvision.base_folder}/ (the Python version)",
+        )
+
+
+_CIFAR10 = _Form(
+    "cifar10",
+    "cifar-10-batches-bin",
+    (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"),
+    label_bytes=1,
+    num_classes=10,
+    torchvision=CIFAR10,
+)
+_CIFAR100 = _Form(
+    "cifar100",
+    "cifar-100-binary",
+    ("train.bin", "test.bin"),
+    label_bytes=2,  # coarse, fine
+    num_classes=100,
+    torchvision=CIFAR100,
+)
+
+
+def cifar10(root: str, *, download: bool, mean: tuple[float, ...], std: tuple[float, ...]) -> Images:
+    """Load CIFAR-10, train and test merged; see `_load`."""
+    return _load(_CIFAR10, root, download, mean, std)
+
+
+def cifar100(root: str, *, download: bool, mean: tuple[float, ...], std: tuple[float, ...]) -> Images:
+    """Load CIFAR-100 with its 100 fine labels, train and test merged; see `_load`."""
+    return _load(_CIFAR100, root, download, mean, std)
+
+
+def _load(form: _Form, root: str, download: bool, mean: tuple[float, ...], std: tuple[float, ...]) -> Images:
+    """Load all images.
+
+    Args:
+        form: Which dataset.
+        root: Folder that holds the published folder.
+        download: Let torchvision download the Python version when there is none.
+        mean: Mean of each channel.
+        std: Standard deviation of each channel.
+
+    Raises:
+        UserError: files are missing or damaged.
+    """
+    folder = Path(root).expanduser()
+    if (folder / form.folder).is_dir():
+        pixels, labels = _read_binary(form, folder)
+    else:
+        pixels, labels = _read_python(form, folder, download)
+    return Images(form.name, pixels, labels, form.num_classes, mean, std)
+
+
+def _read_binary(form: _Form, root: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    record = form.label_bytes + _PIXELS
+    parts = []
+    for member in form.members:
+        path = root / form.folder / member
+        if not path.is_file():
+            raise files.missing(form.name, root, form.accepted, f"{path} is missing")
+        data = np.fromfile(path, np.uint8)
+        if not data.size or data.size % record:
+            raise UserError(
+                f"{path} holds {data.size} bytes, which is not a number of records of {record} bytes: it is "
+                "truncated or no CIFAR file. Remove it and fetch it again"
+            )
+        parts.append(data.reshape(-1, record))
+    records = np.concatenate(parts)
+    planes = records[:, form.label_bytes :].reshape(-1, 3, 32, 32)
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), records[:, form.label_bytes - 1].astype(
+        np.int64
+    )
+
+
+def _read_python(form: _Form, root: Path, download: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    if download:
+        files.download(form.name, root, form.accepted, lambda: form.torchvision(str(root), download=True))
+    elif not (root / form.torchvision.base_folder).is_dir():
+        raise files.missing(form.name, root, form.accepted)
+    try:
+        parts = [form.torchvision(str(root), train=train) for train in (True, False)]
+    except RuntimeError as error:  # a checksum differs
+        raise UserError(
+            f"the files in {root / form.torchvision.base_folder} differ from the published ones (torchvision: "
+            f"{error}). Remove the folder and fetch it again, or use the binary version, {form.accepted[0]}"
+        ) from error
+    pixels = np.concatenate([part.data for part in parts])
+    labels = np.concatenate([np.asarray(part.targets, np.int64) for part in parts])
+    return pixels, labels

@@ -1,0 +1,40 @@
+"""What the loaders of downloaded datasets share: where files were looked for, and what to do without them."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from fedpers.errors import UserError
+
+T = TypeVar("T")
+
+
+def missing(name: str, root: Path, forms: Sequence[str], problem: str = "") -> UserError:
+    """Build the error for a dataset whose files are not there.
+
+    Args:
+        name: The dataset.
+        root: The folder that was searched.
+        forms: The files that would have been accepted, relative to `root`.
+        problem: What else was tried and failed.
+    """
+    tried = "\n".join(f"  - {root / form}" for form in forms)
+    return UserError(
+        f"dataset {name!r} was not found in dataset.root={str(root)!r}.\nLooked for:\n{tried}\n"
+        + (f"{problem}\n" if problem else "")
+        + "Put the files there in one of these forms, name the folder that has them with dataset.root=DIR, "
+        "or let torchvision download them with dataset.download=true"
+    )
+
+
+def download(name: str, root: Path, forms: Sequence[str], fetch: Callable[[], T]) -> T:
+    """Run a torchvision download and turn its failures into the error that says what to do."""
+    existed = root.exists()
+    try:
+        return fetch()
+    except (OSError, RuntimeError) as error:  # no network, no space, a wrong checksum
+        if not existed:
+            shutil.rmtree(root, ignore_errors=True)
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise missing(name, root, forms, f"The download was tried and failed: {reason}") from error

@@ -1,0 +1,1 @@
+"""Engines: each gives the ServerApp a Flower Grid and runs the ClientApp behind it."""

@@ -1,0 +1,20 @@
+"""Errors that a user can mend: `run.py` prints their message and ends with exit code 2."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake in the configuration, the data or the environment, with its remedy in the message."""
+
+
+class FederationError(RuntimeError):
+    """The federation cannot go on although its configuration was sound, e.g. every client failed."""
+
+
+def unknown_name(kind: str, name: str, choices: Iterable[str]) -> UserError:
+    """Build the error for a name that does not exist: it lists what exists, the nearest name first."""
+    known = sorted(choices)
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return UserError(f"unknown {kind} {name!r}.{hint} Accepted: {', '.join(known) or 'none'}")

@@ -1,0 +1,76 @@
+"""What an algorithm's server half is given, and the roll call that finds out who is there."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from flwr.app import Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+
+from fedpers import records, seeds
+from fedpers.client import State
+from fedpers.config import Config
+from fedpers.errors import FederationError
+from fedpers.models.staged import Staged
+
+
+@dataclass(frozen=True)
+class Federation:
+    """What the server knows before the first round.
+
+    Args:
+        config: The run's configuration.
+        nodes: Flower's node id of each client, by client number.
+        num_classes: Number of classes in the data.
+        shape: Shape of one image: channels, height, width.
+        model: Builds the model with its initial weights.
+        initial: The shared part of these weights.
+    """
+
+    config: Config
+    nodes: dict[int, int]
+    num_classes: int
+    shape: tuple[int, int, int]
+    model: Callable[[], Staged]
+    initial: State
+
+    def sample(self, round: int) -> list[int]:
+        """Return the clients that train in a round: drawn without replacement, in ascending order."""
+        clients = sorted(self.nodes)
+        generator = seeds.numpy_generator(self.config.seed, "sampling", round=round)
+        size = self.config.num_sampled(len(clients))
+        return [clients[i] for i in sorted(generator.choice(len(clients), size, replace=False))]
+
+
+def roll_call(grid: Grid, num_clients: int, *, timeout: float = 120.0) -> dict[int, int]:
+    """Ask every node for its client number; node ids are random in Flower's runtimes.
+
+    Returns:
+        Node id by client number, in ascending order.
+
+    Raises:
+        FederationError: not all of `num_clients` clients have answered after `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    found: dict[int, int] = {}
+    asked: set[int] = set()
+    while True:
+        new = sorted(set(grid.get_node_ids()) - asked)
+        asked.update(new)
+        for reply in grid.send_and_receive(_queries(new), timeout=timeout) if new else ():
+            if not reply.has_error():
+                number = records.partition_of(reply.content.metric_records[records.METRICS])
+                found[number] = reply.metadata.src_node_id
+        if set(range(num_clients)) <= set(found):
+            return {number: found[number] for number in range(num_clients)}
+        if time.monotonic() > deadline:
+            missing = sorted(set(range(num_clients)) - set(found))
+            raise FederationError(
+                f"{len(missing)} of {num_clients} clients did not answer within {timeout:.0f} seconds, "
+                f"the first of them client {missing[0]}"
+            )
+        time.sleep(0.1)
+
+
+def _queries(nodes: Iterable[int]) -> list[Message]:
+    return [Message(RecordDict(), dst_node_id=node, message_type=MessageType.QUERY) for node in nodes]

@@ -1,0 +1,1 @@
+"""Models: every one is a `Staged` sequence of named stages."""

@@ -1,0 +1,45 @@
+"""Plain convolutional networks.
+
+With its defaults `cnn` is the network of McMahan et al., "Communication-Efficient Learning of Deep Networks from
+Decentralized Data" (AISTATS 2017, https://arxiv.org/abs/1602.05629): two 5x5 convolutions with 32 and 64 channels,
+each followed by 2x2 max pooling, one hidden layer of 512 units.
+"""
+
+from torch import nn
+
+from fedpers.errors import UserError
+from fedpers.models.mlp import dense_stages
+from fedpers.models.staged import Staged
+
+
+def cnn(
+    shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    channels: tuple[int, ...],
+    kernel_size: int,
+    hidden: tuple[int, ...],
+) -> Staged:
+    """Build stages `conv1`, `conv2`, ... (convolution, ReLU, 2x2 max pooling), `fc1`, ..., `head`.
+
+    Args:
+        shape: Shape of one image: channels, height, width.
+        num_classes: Number of logits.
+        channels: Output channels of each convolution.
+        kernel_size: Odd width of the square kernels; padding keeps height and width.
+        hidden: Width of each hidden dense layer.
+    """
+    if kernel_size % 2 == 0:
+        raise UserError(f"model.kernel_size={kernel_size} is not possible. Accepted: an odd number")
+    depth, height, width = shape
+    if min(height, width) >> len(channels) < 1:
+        raise UserError(
+            f"model.channels={list(channels)}: {len(channels)} halvings leave nothing of images of "
+            f"{height}x{width}. Accepted: fewer convolutions"
+        )
+    stages: dict[str, nn.Module] = {}
+    for number, units in enumerate(channels, start=1):
+        convolution = nn.Conv2d(depth, units, kernel_size, padding=kernel_size // 2)
+        stages[f"conv{number}"] = nn.Sequential(convolution, nn.ReLU(), nn.MaxPool2d(2))
+        depth, height, width = units, height // 2, width // 2
+    return Staged(stages | dense_stages(depth * height * width, hidden, num_classes))

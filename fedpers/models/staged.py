@@ -1,0 +1,64 @@
+"""The stage contract: a model is an ordered list of named stages, the last of which is the head.
+
+A *cut* c divides the model after its c-th stage: stages 1 ... c turn an input into a representation, stages
+c+1 ... L turn the representation into logits. Keys of the state dictionary start with the stage's name
+("conv1.0.weight"), so personal layers are named by stage.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from fedpers.errors import UserError, unknown_name
+
+
+class Staged(nn.Sequential):
+    """A model as named stages.
+
+    Args:
+        stages: The stages by name, in order; the last is the head and returns logits of shape (N, classes).
+    """
+
+    def __init__(self, stages: Mapping[str, nn.Module]) -> None:
+        """Register the stages in order."""
+        super().__init__()
+        for name, stage in stages.items():
+            self.add_module(name, stage)
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """Names of the stages, in order."""
+        return tuple(self._modules)
+
+    def run_to(self, inputs: Tensor, cut: int) -> Tensor:
+        """Return the representation after the first `cut` stages; cut 0 is the input itself."""
+        for stage in list(self)[:cut]:
+            inputs = stage(inputs)
+        return inputs
+
+    def run_from(self, representation: Tensor, cut: int) -> Tensor:
+        """Return the logits for a representation at `cut`."""
+        for stage in list(self)[cut:]:
+            representation = stage(representation)
+        return representation
+
+    def check_stages(self, names: tuple[str, ...], key: str) -> None:
+        """Raise a UserError when a configuration key names a stage that the model lacks."""
+        for name in names:
+            if name not in self._modules:
+                raise unknown_name(f"stage in {key}:", name, self.stage_names)
+
+    def check_cuts(self, cuts: tuple[int, ...], key: str) -> None:
+        """Raise a UserError when a configuration key names a cut that the model lacks."""
+        last = len(self) - 1
+        for cut in cuts:
+            if not 1 <= cut <= last:
+                raise UserError(
+                    f"{key}={list(cuts)}: the model has no cut {cut}. Accepted: 1 to {last}; cut c lies behind "
+                    f"stage c of {', '.join(self.stage_names)}"
+                )
+
+
+def stage_of(key: str) -> str:
+    """Return the name of the stage that a state-dictionary key belongs to."""
+    return key.partition(".")[0]

@@ -1,0 +1,125 @@
+"""How a run shows itself in a terminal: a progress bar, or one line for each evaluation, and a table at the end."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fedpers.evaluation import MODELS, Row
+from fedpers.ledger import Entry
+
+
+def mean_accuracy(rows: list[Row], split: str) -> float | None:
+    """Return the personal models' mean accuracy over clients, None without evaluation."""
+    values = [row.accuracy for row in rows if row.model == "personal" and row.split == split]
+    return float(np.mean(values)) if values else None
+
+
+class Display:
+    """Reports a run's rounds on standard error.
+
+    Args:
+        title: What the run is called.
+        rounds: Number of rounds.
+        quiet: One line for each evaluation instead of a bar; also when standard error is no terminal.
+    """
+
+    def __init__(self, title: str, rounds: int, *, quiet: bool) -> None:
+        """Prepare the bar."""
+        self.console = Console(stderr=True, highlight=False)
+        self._title, self._rounds = title, rounds
+        self._bar: Progress | None = None
+        if not quiet and self.console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("round {task.completed}/{task.total}"),
+                TextColumn("{task.fields[accuracy]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self.console,
+            )
+            self._task = self._bar.add_task(title, total=rounds, accuracy="")
+
+    def __enter__(self) -> "Display":
+        """Start the bar."""
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the bar, whatever happened."""
+        if self._bar:
+            self._bar.stop()
+
+    def round_done(self, round: int, rows: list[Row], entries: list[Entry]) -> None:
+        """Show a finished round, and every client that failed in it."""
+        for entry in entries:
+            if entry.error:
+                self.console.print(
+                    f"round {round}: client {entry.client} failed to {entry.phase}: {entry.error}",
+                    markup=False,
+                )
+        accuracy = mean_accuracy(rows, "test")
+        text = f"test accuracy {accuracy:.1%}" if accuracy is not None else None
+        if self._bar:
+            self._bar.update(self._task, completed=round, **({"accuracy": text} if text else {}))
+        elif text:
+            self.console.print(f"{self._title}: round {round}/{self._rounds}, {text}", markup=False)
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
+
+
+def result_table(summary: dict[str, Any], title: str) -> Table:
+    """Return a run's headline: each model's accuracy over clients on the test split."""
+    table = _table(title)
+    columns = ("model", "round", "mean", "weighted", "std", "worst 10%", "best 10%", "Jain")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number < 2 else "right", no_wrap=True)
+    for name, label in (("last", "last"), ("validation_selected", "best val.")):
+        for model in MODELS:
+            figures = summary.get(name, {}).get("test", {}).get(model)
+            if figures:
+                keys = ("mean", "weighted", "std", "worst_10pct", "best_10pct")
+                shares = [f"{figures[key]:.1%}" for key in keys]
+                table.add_row(model, f"{label} ({figures['round']})", *shares, f"{figures['jain']:.3f}")
+    return table
+
+
+def comparison_table(summaries: dict[str, dict[str, Any]]) -> Table:
+    """Return one row for each job of a multirun: the personal models' test accuracy in the last round."""
+    table = _table("Personal models, test split, last round")
+    for number, column in enumerate(("job", "mean", "std", "worst 10%", "sent and received")):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    for job, summary in summaries.items():
+        figures = summary["last"]["test"]["personal"]
+        size = sum(sum(kinds.values()) for kinds in summary["bytes"].values())
+        shares = [f"{figures[key]:.1%}" for key in ("mean", "std", "worst_10pct")]
+        table.add_row(job, *shares, f"{size / 1e6:.1f} MB")
+    return table
+
+
+def printer() -> Console:
+    """Return the console for results; tables keep their columns when the output is a file."""
+    plain = Console(highlight=False)
+    return plain if plain.is_terminal else Console(highlight=False, width=100)
+
+
+def listing(folder: Path) -> list[Path]:
+    """Return what a user would open in a run directory: its summary, tables and figures."""
+    return [
+        folder / "summary.json",
+        folder / "metrics",
+        folder / "traffic",
+        *sorted((folder / "figures").iterdir()),
+    ]

@@ -1,0 +1,82 @@
+"""Tensors to Flower records and back, every wire key, and the bytes of each payload kind.
+
+A message to a client holds an ArrayRecord `arrays`, the same for all clients, perhaps an ArrayRecord `own` for it
+alone, and a ConfigRecord `config`. A reply holds `arrays` and a MetricRecord `metrics`: just what Flower's own
+strategies send and expect.
+"""
+
+from typing import cast
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from fedpers.client import State
+
+ARRAYS = "arrays"
+OWN = "own"
+CONFIG = "config"
+METRICS = "metrics"
+STATE = "state"
+
+ROUND = "server-round"
+NUM_EXAMPLES = "num-examples"
+SECONDS = "seconds"
+PARTITION_ID = "partition-id"
+
+RUN_CONFIG = "config"
+"""The run-config key that holds the whole configuration as JSON."""
+
+KINDS = ("representations", "soft_labels", "labels", "prototypes", "control")
+"""Prefixes of payloads other than weights: "soft_labels/q" is of kind soft_labels."""
+
+
+def to_record(state: State) -> ArrayRecord:
+    """Pack tensors for the wire."""
+    return ArrayRecord(state)
+
+
+def from_record(record: ArrayRecord) -> State:
+    """Unpack tensors from the wire."""
+    return cast(State, dict(record.to_torch_state_dict()))
+
+
+def round_of(content: RecordDict) -> int:
+    """Return the round that a message belongs to, 0 when it names none."""
+    config = content.config_records.get(CONFIG, ConfigRecord())
+    return cast(int, config.get(ROUND, 0))
+
+
+def payload_kind(key: str) -> str:
+    """Return the payload kind of one array."""
+    prefix, slash, _ = key.partition("/")
+    return prefix if slash and prefix in KINDS else "weights"
+
+
+def bytes_by_kind(content: RecordDict) -> dict[str, int]:
+    """Count a message's serialized bytes by payload kind."""
+    counts: dict[str, int] = {}
+    for arrays in content.array_records.values():
+        for key, array in arrays.items():
+            kind = payload_kind(key)
+            counts[kind] = counts.get(kind, 0) + len(array.data)
+    for kind, records in (("metrics", content.metric_records), ("control", content.config_records)):
+        size = sum(record.count_bytes() for record in records.values())
+        if size:
+            counts[kind] = counts.get(kind, 0) + size
+    return counts
+
+
+def cast_like(record: ArrayRecord, reference: State) -> ArrayRecord:
+    """Give integer buffers, which averaging turns into floats, their own type again."""
+    tensors = from_record(record)
+    for key, tensor in tensors.items():
+        dtype = reference[key].dtype if key in reference else tensor.dtype
+        if tensor.dtype != dtype:
+            whole = not (dtype.is_floating_point or dtype == torch.bool)
+            tensors[key] = (tensor.round() if whole else tensor).to(dtype)
+    return to_record(tensors)
+
+
+def partition_of(metrics: MetricRecord) -> int:
+    """Return the client number that a roll-call reply names."""
+    return cast(int, metrics[PARTITION_ID])

@@ -1,0 +1,249 @@
+"""The run directory: written round by round while a run lasts, read as tidy tables afterwards.
+
+    config.json                    the whole configuration
+    manifest.json                  versions, seed, hashes of the data
+    data.json                      who holds what: sizes and label histogram of every client
+    metrics/round-00001.parquet    one row for each client, model and split (`fedpers.evaluation.Row`)
+    traffic/round-00001.parquet    one row for each message and payload kind (`fedpers.ledger.Entry`)
+    summary.json                   the headline, once the run has ended
+    figures/                       what was drawn of it
+
+Every file is written under another name and renamed, so a killed run keeps its finished rounds.
+"""
+
+import dataclasses
+import json
+import os
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fedpers import metrics
+from fedpers.config import Config
+from fedpers.errors import UserError
+from fedpers.evaluation import MODELS, SPLITS, Row
+from fedpers.ledger import Entry
+
+_ARROW = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
+
+
+def _schema(row: type) -> pa.Schema:
+    fields = []
+    for name, hint in typing.get_type_hints(row).items():
+        options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        fields.append(pa.field(name, _ARROW[options[0]], nullable=types.NoneType in options))
+    return pa.schema(fields)
+
+
+class RunWriter:
+    """Writes one run directory.
+
+    Args:
+        folder: A directory that does not exist or is empty.
+
+    Raises:
+        UserError: the directory holds something or cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Make the directory."""
+        self.folder = folder
+        check_run_directory(folder)
+        try:
+            for name in ("metrics", "traffic", "figures"):
+                (folder / name).mkdir(parents=True)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write one JSON file."""
+        scratch = self.folder / f".{name}"
+        scratch.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+        scratch.replace(self.folder / name)
+
+    def write_round(self, round: int, rows: Sequence[Row], entries: Sequence[Entry]) -> None:
+        """Write a round's tables; a round without evaluation has no metric table."""
+        if rows:
+            self._write_table("metrics", round, rows, Row)
+        self._write_table("traffic", round, entries, Entry)
+
+    def _write_table(self, table: str, round: int, rows: Sequence[Any], row: type) -> None:
+        path = self.folder / table / f"round-{round:05d}.parquet"
+        scratch = path.with_name(f".{path.name}")
+        columns = pa.Table.from_pylist([dataclasses.asdict(r) for r in rows], schema=_schema(row))
+        pq.write_table(columns, scratch)
+        scratch.replace(path)
+
+
+def check_run_directory(folder: Path) -> None:
+    """Raise a UserError unless `folder` is absent or empty, and can be written."""
+    if folder.is_dir():
+        if any(folder.iterdir()):
+            raise UserError(
+                f"the run directory {folder} is not empty; results are never overwritten. "
+                "Name another one with out=DIR, or remove it"
+            )
+        if not os.access(folder, os.W_OK):
+            raise _unwritable(folder, PermissionError("no write permission"))
+    elif folder.exists():
+        raise UserError(f"the run directory {folder} is a file. Name another one with out=DIR")
+    else:
+        parent = next(path for path in folder.absolute().parents if path.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            raise _unwritable(folder, PermissionError(f"no write permission in {parent}"))
+
+
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    reason = error.strerror or str(error)
+    return UserError(
+        f"the run directory {folder} cannot be written ({reason}). Name another one with out=DIR"
+    )
+
+
+class Run:
+    """Reads one run directory.
+
+    Args:
+        folder: What a run wrote.
+
+    Raises:
+        UserError: there is no run.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        """Check that the directory holds a run."""
+        self.folder = Path(folder)
+        if not (self.folder / "config.json").is_file():
+            raise UserError(f"{self.folder} is no run directory: it holds no config.json")
+
+    @cached_property
+    def config(self) -> Config:
+        """The run's configuration."""
+        return Config.from_json((self.folder / "config.json").read_text())
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """The data's manifest: sizes and label histogram of every client, hashes."""
+        return self._json("data.json")
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The headline; only a run that has ended has one."""
+        return self._json("summary.json")
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """One row for each round, client, model and split."""
+        return self._table("metrics", Row)
+
+    @cached_property
+    def traffic(self) -> pd.DataFrame:
+        """One row for each message and payload kind."""
+        return self._table("traffic", Entry)
+
+    @property
+    def label(self) -> str:
+        """What figures call this run."""
+        return self.config.choices.get("strategy", self.folder.name)
+
+    def curve(self, model: str, split: str) -> pd.DataFrame:
+        """Return accuracies as a table of rounds by clients."""
+        rows = self.metrics[(self.metrics.model == model) & (self.metrics.split == split)]
+        return rows.pivot(index="round", columns="client", values="accuracy")
+
+    def _json(self, name: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.folder / name).read_text())
+        return content
+
+    def _table(self, name: str, row: type) -> pd.DataFrame:
+        files = sorted((self.folder / name).glob("round-*.parquet"))
+        schema = _schema(row)
+        tables = [pq.read_table(path, schema=schema) for path in files]
+        return pa.concat_tables(tables).to_pandas() if tables else schema.empty_table().to_pandas()
+
+
+def find_runs(path: str | Path) -> list[Run]:
+    """Return the run in a directory, or all runs below it, by name.
+
+    Raises:
+        UserError: there is none.
+    """
+    folder = Path(path)
+    if (folder / "config.json").is_file():
+        return [Run(folder)]
+    runs = [Run(found.parent) for found in sorted(folder.rglob("config.json"))] if folder.is_dir() else []
+    if not runs:
+        raise UserError(f"{folder} holds no run: there is no config.json in it or below it")
+    return runs
+
+
+def load(path: str | Path | Iterable[str | Path]) -> pd.DataFrame:
+    """Read the metric tables of one run, of every run below a directory, or of several of either.
+
+    Returns:
+        The columns of `fedpers.evaluation.Row`, preceded by `run` (its directory), `experiment`, `strategy`, `seed`.
+
+    Raises:
+        UserError: a path holds no run.
+    """
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    frames = []
+    for run in [run for each in paths for run in find_runs(each)]:
+        choices = run.config.choices
+        frame = run.metrics.copy()
+        frame.insert(0, "seed", run.config.seed)
+        frame.insert(0, "strategy", choices.get("strategy", ""))
+        frame.insert(0, "experiment", choices.get("experiment", ""))
+        frame.insert(0, "run", str(run.folder))
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def summarize(run: Run) -> dict[str, Any]:
+    """Build a run's summary: the last round and the one chosen on validation, by split and model.
+
+    The best round on test is there too, under a name that says what it is: it must not be the headline.
+    """
+    table = run.metrics
+    summary: dict[str, Any] = {"last": {}, "validation_selected": {}, "best_on_test_not_for_reporting": {}}
+    for model in MODELS:
+        of_model = table[table.model == model]
+        if of_model.empty:
+            continue
+        by_split = {split: of_model[of_model.split == split] for split in SPLITS}
+        chosen = {"last": int(of_model["round"].max())}
+        if not by_split["val"].empty:
+            chosen["validation_selected"] = _best_round(by_split["val"])
+        chosen["best_on_test_not_for_reporting"] = _best_round(by_split["test"])
+        for name, number in chosen.items():
+            for split, rows in by_split.items():
+                rows = rows[rows["round"] == number]
+                if not rows.empty:
+                    figures = metrics.summarize(rows.accuracy, rows.num_examples)
+                    summary[name].setdefault(split, {})[model] = {"round": number, **figures}
+    return summary | _totals(run)
+
+
+def _best_round(rows: pd.DataFrame) -> int:
+    """Return the first of the rounds whose mean accuracy over clients is highest."""
+    return int(rows.groupby("round").accuracy.mean().idxmax())  # type: ignore[arg-type]
+
+
+def _totals(run: Run) -> dict[str, Any]:
+    traffic = run.traffic[run.traffic.phase == "train"]
+    sums = traffic.groupby(["direction", "kind"]).bytes.sum()
+    communication: dict[str, dict[str, int]] = {"down": {}, "up": {}}
+    for (direction, kind), size in sums.items():  # type: ignore[misc]
+        communication[direction][kind] = int(size)
+    return {
+        "bytes": communication,
+        "client_seconds": float(traffic.seconds.sum()),
+        "num_failures": int((run.traffic.kind == "error").sum()),
+    }

@@ -1,0 +1,160 @@
+"""The command line: `python -m fedpers.run [group=choice] [key=value] ...`; `--help` lists them all."""
+
+import argparse
+import dataclasses
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+# Flower reports usage unless told not to; fedpers talks to nobody
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+
+from fedpers.config import Config
+from fedpers.errors import FederationError, UserError
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 2 for a user's mistake, 1 for a failed run."""
+    options = _parse(arguments)
+    debug = [text for text in options.overrides if text.startswith("debug=")][-1:] in (
+        ["debug=true"],
+        ["debug=True"],
+    )
+    try:
+        if options.help:
+            from fedpers.help import help_text
+
+            sys.stdout.write(help_text(options.config_dir) + "\n")
+            return OK
+        jobs = plan(options.overrides, options.multirun, options.config_dir)
+        return _run_all(jobs)
+    except UserError as error:
+        return _fail(str(error), USAGE, debug)
+    except FederationError as error:
+        return _fail(str(error), FAILED, debug)
+    except KeyboardInterrupt:
+        return _fail("stopped; the results of finished rounds are kept", INTERRUPTED, debug)
+    except Exception as error:  # a bug, which is not the user's to read as a traceback
+        text = f"{type(error).__name__}: {error}. This looks like a bug in fedpers; add debug=true for the traceback"
+        return _fail(text, FAILED, debug)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m fedpers.run", add_help=False)
+    parser.add_argument("--help", "-h", action="store_true")
+    parser.add_argument("--multirun", "-m", action="store_true")
+    parser.add_argument("--config-dir", "-cd")
+    parser.add_argument("overrides", nargs="*")
+    return parser.parse_intermixed_args(arguments)
+
+
+def _fail(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    sys.stderr.write(f"error: {message}\n")
+    return code
+
+
+def plan(overrides: list[str], multirun: bool, config_dir: str | None) -> dict[str, Config]:
+    """Compose and check every job before the first one starts.
+
+    Returns:
+        Configurations with their run directory, by job name; a single job is called by its experiment.
+
+    Raises:
+        UserError: any of them is impossible.
+    """
+    from fedpers.compose import compose_config, sweep
+
+    time = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    jobs: dict[str, Config] = {}
+    for job in sweep(overrides) if multirun else [overrides]:
+        config = compose_config(job, config_dir)
+        experiment = config.choices["experiment"]
+        folder = Path(config.out or f"runs/{experiment}/{time}")
+        name = ",".join(text for text in job if text not in overrides) if multirun else experiment
+        name = name or experiment
+        if multirun:
+            folder = folder / name.replace("/", "-")
+        jobs[name] = dataclasses.replace(config, out=str(folder))
+    return jobs
+
+
+def _run_all(jobs: dict[str, Config]) -> int:
+    from fedpers import progress, server_app
+    from fedpers.data.shards import prepare
+    from fedpers.results import check_run_directory
+
+    for config in jobs.values():
+        check_run_directory(Path(str(config.out)))
+        server_app.check(config, prepare(config))
+    summaries: dict[str, dict[str, Any]] = {}
+    console = progress.printer()
+    for name, config in jobs.items():
+        summaries[name] = run_job(name, config)
+    if len(jobs) > 1:
+        folder = Path(str(next(iter(jobs.values())).out)).parent
+        console.print(progress.comparison_table(summaries))
+        figures = draw([str(config.out) for config in jobs.values()], folder, next(iter(jobs.values())))
+        _print_paths(console, figures)
+    return OK
+
+
+def run_job(name: str, config: Config) -> dict[str, Any]:
+    """Run one job, print its table and the paths of what was written, and return its summary."""
+    from fedpers import progress, server_app
+    from fedpers.build import build
+    from fedpers.client_app import open_run
+    from fedpers.results import RunWriter
+
+    logging.getLogger("flwr").setLevel(logging.DEBUG if config.debug else logging.ERROR)
+    if config.debug:
+        logging.basicConfig(level=logging.DEBUG)
+    engine = build(config.engine, "engine", plugins=config.plugins)
+    _, shards = open_run(config.to_json())
+    folder = Path(str(config.out))
+    writer = RunWriter(folder)
+    title = name if name != config.choices["experiment"] else f"{name} ({config.choices['strategy']})"
+    with progress.Display(title, config.rounds, quiet=config.quiet) as display:
+        engine.run(
+            config, shards.num_clients, lambda grid: server_app.serve(grid, config, shards, writer, display)
+        )
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    draw([str(folder)], folder / "figures", config)
+    console = progress.printer()
+    console.print(progress.result_table(summary, f"{title}: test accuracy over {shards.num_clients} clients"))
+    _print_paths(console, progress.listing(folder))
+    return summary
+
+
+def draw(runs: list[str], folder: Path, config: Config) -> list[Path]:
+    """Draw the configured figures over some runs and return the files."""
+    from fedpers.build import resolve
+    from fedpers.results import Run
+
+    opened = [Run(run) for run in runs]
+    written: list[Path] = []
+    for number, path in enumerate(config.figures):
+        written += resolve(path, f"figures[{number}]", config.plugins)(opened, folder)
+    return written
+
+
+def _print_paths(console: Console, paths: list[Path]) -> None:
+    console.print("Written:")
+    for path in paths:
+        console.print(f"  {path}", markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

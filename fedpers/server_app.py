@@ -1,0 +1,133 @@
+"""The Flower ServerApp: roll call, strategy, rounds, and the results of each on disk."""
+
+import platform
+import sys
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from flwr.app import ArrayRecord, Context, MetricRecord
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import Strategy
+
+import fedpers
+from fedpers import client_app, records
+from fedpers.config import Config
+from fedpers.data.shards import Shards
+from fedpers.errors import UserError
+from fedpers.evaluation import Row, evaluate_clients
+from fedpers.federation import Federation, roll_call
+from fedpers.ledger import Entry, Ledger
+from fedpers.results import Run, RunWriter, summarize
+
+_PACKAGES = ("flwr", "flwr-datasets", "torch", "torchvision", "numpy", "ray", "pandas", "pyarrow")
+
+app = ServerApp()
+
+
+class Reporter(Protocol):
+    """Is told how a run gets on; see `fedpers.progress`."""
+
+    def round_done(self, round: int, rows: list[Row], entries: list[Entry]) -> None:
+        """A round has ended; without evaluation `rows` is empty."""
+
+
+class Silent:
+    """Says nothing."""
+
+    def round_done(self, round: int, rows: list[Row], entries: list[Entry]) -> None:
+        """Do nothing."""
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Serve a run in Flower's own runtimes."""
+    config, shards = client_app.open_run(str(context.run_config[records.RUN_CONFIG]))
+    if config.out is None:
+        raise UserError("out=null is not possible here. Accepted: a run directory")
+    serve(grid, config, shards, RunWriter(Path(config.out)), Silent())
+
+
+def check(config: Config, shards: Shards) -> None:
+    """Raise a UserError when the algorithm's keys do not fit the model; nothing has been written yet."""
+    client_app.build_client(config).check(client_app.build_model(config, shards))
+
+
+def serve(grid: Grid, config: Config, shards: Shards, writer: RunWriter, reporter: Reporter) -> None:
+    """Run all rounds of a federation over a Grid and write its results.
+
+    Args:
+        grid: Reaches the clients.
+        config: The run's configuration.
+        shards: The prepared data; the server uses its manifest only.
+        writer: The run directory.
+        reporter: Is told of every round.
+
+    Raises:
+        FederationError: the federation cannot go on.
+    """
+    start = time.perf_counter()
+    writer.write_json("config.json", _as_dict(config))
+    writer.write_json("manifest.json", _manifest(config, shards))
+    writer.write_json("data.json", shards.manifest)
+    nodes = roll_call(grid, shards.num_clients)
+    federation = _federation(config, shards, nodes)
+    strategy: Strategy = client_app.build_client(config).server(federation)  # type: ignore[attr-defined]
+    ledger = Ledger(grid, nodes)
+
+    def after_round(round: int, arrays: ArrayRecord) -> MetricRecord | None:
+        if round == 0:  # Flower also asks before the first round
+            return None
+        entries, trained = ledger.take()
+        rows: list[Row] = []
+        if config.evaluates(round):
+            rows = evaluate_clients(ledger, round, arrays, nodes, trained)
+            entries = entries + ledger.take()[0]
+        writer.write_round(round, rows, entries)
+        reporter.round_done(round, rows, entries)
+        return None
+
+    strategy.start(
+        ledger,
+        initial_arrays=records.to_record(federation.initial),
+        num_rounds=config.rounds,
+        evaluate_fn=after_round,
+    )
+    summary = summarize(Run(writer.folder))
+    writer.write_json("summary.json", {**summary, "seconds": time.perf_counter() - start})
+
+
+def _federation(config: Config, shards: Shards, nodes: dict[int, int]) -> Federation:
+    worker = client_app.Worker(config.to_json())
+    model = client_app.build_model(config, shards)
+    shared = {key: tensor for key, tensor in model.state_dict().items() if not worker.is_personal(key)}
+    return Federation(
+        config=config,
+        nodes=nodes,
+        num_classes=shards.num_classes,
+        shape=shards.shape,
+        model=lambda: client_app.build_model(config, shards),
+        initial=shared,
+    )
+
+
+def _as_dict(config: Config) -> Any:
+    import json
+
+    return json.loads(config.to_json())
+
+
+def _manifest(config: Config, shards: Shards) -> dict[str, Any]:
+    return {
+        "fedpers": fedpers.__version__,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "packages": {name: version(name) for name in _PACKAGES},
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": config.seed,
+        "batch_norm": config.batch_norm,
+        "dataset_sha256": shards.manifest["dataset_sha256"],
+        "assignment_sha256": shards.manifest["assignment_sha256"],
+    }

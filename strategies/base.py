@@ -1,0 +1,89 @@
+"""What the algorithms share: Flower's FedAvg with seeded sampling and ordered sums, and personal layers.
+
+Flower's own FedAvg samples nodes from an unseeded generator and adds replies up in order of arrival, so two runs differ.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg, Strategy
+
+from fedpers import records
+from fedpers.client import Client, State
+from fedpers.federation import Federation
+from fedpers.models.staged import Staged, stage_of
+
+
+class ServerAverage(FedAvg):
+    """Average what sampled clients send, weighted by their training samples.
+
+    Args:
+        federation: What the server knows before the first round.
+    """
+
+    def __init__(self, federation: Federation) -> None:
+        """Leave evaluation to the ServerApp, which scores every client."""
+        super().__init__(fraction_evaluate=0.0, min_available_nodes=1, min_train_nodes=1)
+        self.federation = federation
+        self._clients = {node: client for client, node in federation.nodes.items()}
+
+    def client_of(self, reply: Message) -> int:
+        """Return the number of the client that sent a reply."""
+        return self._clients[reply.metadata.src_node_id]
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Send the round's arrays to the sampled clients, and to each what is for it alone."""
+        config[records.ROUND] = server_round
+        shared = RecordDict({records.ARRAYS: arrays, records.CONFIG: config})
+        messages = []
+        for client in self.federation.sample(server_round):
+            own = self.send_to(client, server_round)
+            content = RecordDict({**shared, records.OWN: records.to_record(own)}) if own else shared
+            messages.append(
+                Message(content, dst_node_id=self.federation.nodes[client], message_type=MessageType.TRAIN)
+            )
+        return messages
+
+    def send_to(self, client: int, round: int) -> State:
+        """Return what one client alone is sent in a round; nothing by default."""
+        return {}
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Sum replies in the order of their clients, and give integer buffers their type again."""
+        arrays, metrics = super().aggregate_train(server_round, sorted(replies, key=self.client_of))
+        if arrays is not None:
+            arrays = records.cast_like(arrays, self.federation.initial)
+        return arrays, metrics
+
+
+class Algorithm(Client):
+    """A client half together with its server half; the defaults are those of plain federated averaging."""
+
+    def server(self, federation: Federation) -> Strategy:
+        """Return the server half."""
+        return ServerAverage(federation)
+
+
+@dataclass(frozen=True)
+class PersonalLayers(Algorithm):
+    """Stages that stay with their client, while the others are averaged.
+
+    Args:
+        personal: Names of the stages that stay.
+    """
+
+    personal: tuple[str, ...]
+
+    def check(self, model: Staged) -> None:
+        """Check the stages' names."""
+        model.check_stages(self.personal, "strategy.personal")
+
+    def is_personal(self, key: str) -> bool:
+        """Tell whether a key belongs to a personal stage."""
+        return stage_of(key) in self.personal
