@@ -34,7 +34,7 @@ def build_model(config: Config, shards: Shards) -> Staged:
         model: Staged = build(
             config.model, "model", plugins=config.plugins, shape=shards.shape, num_classes=shards.num_classes
         )
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return model.to(memory_format=torch.channels_last)
 
 
 def build_client(config: Config) -> Client:
@@ -140,14 +140,12 @@ def train(message: Message, context: Context) -> Message:
     worker = _worker(context)
     task = worker.task(message, context)
     update = worker.client.train(task)
-    metrics = {
+    metrics: dict[str, records.Figure] = {
         **update.metrics,
         records.NUM_EXAMPLES: len(task.data.train),
         records.SECONDS: time.perf_counter() - start,
     }
-    content = RecordDict(
-        {records.ARRAYS: records.to_record(update.send), records.METRICS: MetricRecord(metrics)}
-    )
+    content = RecordDict({records.ARRAYS: records.to_record(update.send), records.METRICS: MetricRecord(metrics)})
     reply = Message(content, reply_to=message)
     if update.keep:
         context.state[records.STATE] = records.to_record(update.keep)
@@ -160,7 +158,7 @@ def evaluate(message: Message, context: Context) -> Message:
     start = time.perf_counter()
     worker = _worker(context)
     scores = _score_models(worker, message, context)
-    metrics = {
+    metrics: dict[str, records.Figure] = {
         **scores,
         records.NUM_EXAMPLES: int(scores["personal/test/num_examples"]),
         records.SECONDS: time.perf_counter() - start,

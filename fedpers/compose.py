@@ -111,9 +111,7 @@ def _parse(overrides: list[str]) -> list[Override]:
     try:
         return OverridesParser.create().parse_overrides(overrides)
     except OverrideParseException as error:
-        raise UserError(
-            f"{_first_lines(error)}. Quote values with special characters: 'key=\"value\"'"
-        ) from error
+        raise UserError(f"{_first_lines(error)}. Quote values with special characters: 'key=\"value\"'") from error
 
 
 def _check_override(override: Override, extra: str | None) -> None:

@@ -35,9 +35,7 @@ class Config:
 
     seed: int = option(0, "every random number of the run follows from it")
     rounds: int = option(20, "number of federated rounds")
-    participation: float = option(
-        1.0, "share of the clients that is sampled to train in each round, in (0, 1]"
-    )
+    participation: float = option(1.0, "share of the clients that is sampled to train in each round, in (0, 1]")
     local_epochs: int = option(1, "epochs that a sampled client trains in a round")
     batch_size: int = option(32, "samples in a client's mini-batch; the last batch may be smaller")
     lr: float = option(0.05, "learning rate of the clients' SGD")
@@ -49,12 +47,8 @@ class Config:
         "reset (running statistics are re-estimated on the client's training data before it is scored)",
     )
     eval_every: int = option(1, "score every client after each this many rounds (and after the last)")
-    finetune_epochs: int = option(
-        0, "when above 0, also score each personal model after this many local epochs"
-    )
-    splits: list[float] = option(
-        [0.6, 0.15, 0.25], "shares of each client's samples: train, validation, test"
-    )
+    finetune_epochs: int = option(0, "when above 0, also score each personal model after this many local epochs")
+    splits: list[float] = option([0.6, 0.15, 0.25], "shares of each client's samples: train, validation, test")
     out: str | None = option(None, "run directory, new or empty; null: runs/EXPERIMENT/TIME")
     cache: str | None = option(None, "folder of prepared data; null: $FEDPERS_CACHE or ~/.cache/fedpers")
     figures: list[str] = option([], "functions that draw a figure into the run directory at the end")

@@ -1,7 +1,7 @@
 """What `--help` prints: every group's choices and every key with its meaning, read from where they are defined."""
 
 import re
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 
 from fedpers.compose import ALL_GROUPS, group_choices
@@ -28,7 +28,7 @@ def help_text(extra: str | None = None) -> str:
     lines = [USAGE, "Keys"]
     for field in fields(Config):
         if field.name not in GROUPS and field.name != "choices":
-            default = field.default if field.default is not MISSING else field.default_factory()  # type: ignore[misc]
+            default = field.default_factory() if callable(field.default_factory) else field.default
             lines.append(_entry(field.name, _yaml(default), field.metadata["meaning"]))
     for group in ALL_GROUPS:
         lines += ["", f"Group {group}"]

@@ -97,9 +97,7 @@ def confidence_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, 
     array = _values(values)
     if len(array) < 2:
         return -math.inf, math.inf
-    half = (
-        float(stats.t.ppf((1 + level) / 2, len(array) - 1)) * float(array.std(ddof=1)) / math.sqrt(len(array))
-    )
+    half = float(stats.t.ppf((1 + level) / 2, len(array) - 1)) * float(array.std(ddof=1)) / math.sqrt(len(array))
     return float(array.mean()) - half, float(array.mean()) + half
 
 

@@ -71,7 +71,9 @@ class Display:
         accuracy = mean_accuracy(rows, "test")
         text = f"test accuracy {accuracy:.1%}" if accuracy is not None else None
         if self._bar:
-            self._bar.update(self._task, completed=round, **({"accuracy": text} if text else {}))
+            self._bar.update(self._task, completed=round)
+            if text:
+                self._bar.update(self._task, accuracy=text)
         elif text:
             self.console.print(f"{self._title}: round {round}/{self._rounds}, {text}", markup=False)
 

@@ -12,6 +12,9 @@ from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fedpers.client import State
 
+Figure = int | float | list[int] | list[float]
+"""What a MetricRecord may hold."""
+
 ARRAYS = "arrays"
 OWN = "own"
 CONFIG = "config"

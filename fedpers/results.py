@@ -102,9 +102,7 @@ def check_run_directory(folder: Path) -> None:
 
 def _unwritable(folder: Path, error: OSError) -> UserError:
     reason = error.strerror or str(error)
-    return UserError(
-        f"the run directory {folder} cannot be written ({reason}). Name another one with out=DIR"
-    )
+    return UserError(f"the run directory {folder} cannot be written ({reason}). Name another one with out=DIR")
 
 
 class Run:
@@ -166,7 +164,8 @@ class Run:
         files = sorted((self.folder / name).glob("round-*.parquet"))
         schema = _schema(row)
         tables = [pq.read_table(path, schema=schema) for path in files]
-        return pa.concat_tables(tables).to_pandas() if tables else schema.empty_table().to_pandas()
+        frame: pd.DataFrame = pa.concat_tables([schema.empty_table(), *tables]).to_pandas()
+        return frame
 
 
 def find_runs(path: str | Path) -> list[Run]:
@@ -233,14 +232,15 @@ def summarize(run: Run) -> dict[str, Any]:
 
 def _best_round(rows: pd.DataFrame) -> int:
     """Return the first of the rounds whose mean accuracy over clients is highest."""
-    return int(rows.groupby("round").accuracy.mean().idxmax())  # type: ignore[arg-type]
+    means = rows.groupby("round").accuracy.mean()
+    return int(means.index.to_numpy()[int(means.to_numpy().argmax())])
 
 
 def _totals(run: Run) -> dict[str, Any]:
     traffic = run.traffic[run.traffic.phase == "train"]
-    sums = traffic.groupby(["direction", "kind"]).bytes.sum()
+    sums = traffic.groupby(["direction", "kind"], as_index=False).bytes.sum()
     communication: dict[str, dict[str, int]] = {"down": {}, "up": {}}
-    for (direction, kind), size in sums.items():  # type: ignore[misc]
+    for direction, kind, size in zip(sums.direction, sums.kind, sums.bytes, strict=True):
         communication[direction][kind] = int(size)
     return {
         "bytes": communication,

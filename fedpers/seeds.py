@@ -38,5 +38,5 @@ def seeded_initialization(seed: int, purpose: str) -> Iterator[None]:
     PyTorch's initializers know the global generator only: it is seeded here and put back afterwards.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(derive(seed, purpose))
+        torch.default_generator.manual_seed(derive(seed, purpose))
         yield

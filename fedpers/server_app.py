@@ -1,5 +1,6 @@
 """The Flower ServerApp: roll call, strategy, rounds, and the results of each on disk."""
 
+import dataclasses
 import platform
 import sys
 import time
@@ -69,7 +70,7 @@ def serve(grid: Grid, config: Config, shards: Shards, writer: RunWriter, reporte
         FederationError: the federation cannot go on.
     """
     start = time.perf_counter()
-    writer.write_json("config.json", _as_dict(config))
+    writer.write_json("config.json", dataclasses.asdict(config))
     writer.write_json("manifest.json", _manifest(config, shards))
     writer.write_json("data.json", shards.manifest)
     nodes = roll_call(grid, shards.num_clients)
@@ -111,12 +112,6 @@ def _federation(config: Config, shards: Shards, nodes: dict[int, int]) -> Federa
         model=lambda: client_app.build_model(config, shards),
         initial=shared,
     )
-
-
-def _as_dict(config: Config) -> Any:
-    import json
-
-    return json.loads(config.to_json())
 
 
 def _manifest(config: Config, shards: Shards) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def fit(
         for batch in data.shuffled(batch_size, generator, min_size=min_size):
             optimizer.zero_grad(set_to_none=True)
             loss = objective(model, batch)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             if clip_norm is not None:
                 nn.utils.clip_grad_norm_(parameters, clip_norm)
             optimizer.step()
@@ -109,9 +109,7 @@ def fit(
     return float(torch.stack(losses).sum()) / len(data) if losses else 0.0
 
 
-def sgd(
-    parameters: Iterable[Tensor], lr: float, momentum: float = 0.0, weight_decay: float = 0.0
-) -> torch.optim.SGD:
+def sgd(parameters: Iterable[Tensor], lr: float, momentum: float = 0.0, weight_decay: float = 0.0) -> torch.optim.SGD:
     """Return plain SGD in PyTorch's fused form, which makes one call of all parameters."""
     return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True)
 

@@ -1,6 +1,7 @@
 """What the algorithms share: Flower's FedAvg with seeded sampling and ordered sums, and personal layers.
 
-Flower's own FedAvg samples nodes from an unseeded generator and adds replies up in order of arrival, so two runs differ.
+Flower's own FedAvg samples nodes from an unseeded generator and adds replies up in order of arrival: no two runs are
+alike.
 """
 
 from collections.abc import Iterable
@@ -37,15 +38,13 @@ class ServerAverage(FedAvg):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Send the round's arrays to the sampled clients, and to each what is for it alone."""
-        config[records.ROUND] = server_round
-        shared = RecordDict({records.ARRAYS: arrays, records.CONFIG: config})
+        settings = ConfigRecord({**config, records.ROUND: server_round})
+        shared = RecordDict({records.ARRAYS: arrays, records.CONFIG: settings})
         messages = []
         for client in self.federation.sample(server_round):
             own = self.send_to(client, server_round)
             content = RecordDict({**shared, records.OWN: records.to_record(own)}) if own else shared
-            messages.append(
-                Message(content, dst_node_id=self.federation.nodes[client], message_type=MessageType.TRAIN)
-            )
+            messages.append(Message(content, dst_node_id=self.federation.nodes[client], message_type=MessageType.TRAIN))
         return messages
 
     def send_to(self, client: int, round: int) -> State:

@@ -93,9 +93,7 @@ class FedD2S(Algorithm):
             if not getattr(self, key) >= 0:
                 raise UserError(f"strategy.{key}={getattr(self, key)} is not possible. Accepted: at least 0")
         if self.dropping_set == ():
-            raise UserError(
-                "strategy.dropping_set=[] is not possible. Accepted: at least one cut, or null for all"
-            )
+            raise UserError("strategy.dropping_set=[] is not possible. Accepted: at least one cut, or null for all")
 
     def check(self, model: Staged) -> None:
         """Check the cuts."""
@@ -124,18 +122,12 @@ class FedD2S(Algorithm):
     def train(self, task: Task) -> Update:
         """Learn from the labels, the server's head and its soft labels, then send knowledge at the active cut."""
         cut = int(task.received[CUT])
-        teacher = Teacher(
-            self, cut, frozen_head(task.received), task.received.get(SOFT_LABELS), task.data.train
-        )
+        teacher = Teacher(self, cut, frozen_head(task.received), task.received.get(SOFT_LABELS), task.data.train)
         loss = task.fit(teacher.client_loss, clip_norm=self.clip_norm)
         knowledge = self.extract_knowledge(task.model, task.data.train, cut)
-        return Update(
-            send=dict(zip(SENT, knowledge, strict=True)), keep=task.personal(), metrics={"loss": loss}
-        )
+        return Update(send=dict(zip(SENT, knowledge, strict=True)), keep=task.personal(), metrics={"loss": loss})
 
-    def extract_knowledge(
-        self, model: Staged, data: Split, cut: int
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def extract_knowledge(self, model: Staged, data: Split, cut: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return representations (n, d), soft labels (n, classes), labels (n,) and the samples behind each (n,)."""
         model.eval()
 
@@ -202,9 +194,7 @@ def represent(hidden: Tensor, pool: int) -> Tensor:
 def class_means(h: Tensor, p: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the means of h and p over each class present, the classes in ascending order, and their counts."""
     classes, inverse, counts = labels.unique(return_inverse=True, return_counts=True)
-    means = [
-        torch.zeros(len(classes), x.shape[1]).index_add_(0, inverse, x) / counts[:, None] for x in (h, p)
-    ]
+    means = [torch.zeros(len(classes), x.shape[1]).index_add_(0, inverse, x) / counts[:, None] for x in (h, p)]
     return means[0], means[1], classes, counts
 
 

@@ -107,9 +107,7 @@ def _read_binary(form: _Form, root: Path) -> tuple[NDArray[np.uint8], NDArray[np
         parts.append(data.reshape(-1, record))
     records = np.concatenate(parts)
     planes = records[:, form.label_bytes :].reshape(-1, 3, 32, 32)
-    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), records[:, form.label_bytes - 1].astype(
-        np.int64
-    )
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), records[:, form.label_bytes - 1].astype(np.int64)
 
 
 def _read_python(form: _Form, root: Path, download: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -59,6 +59,6 @@ class Images:
     def sha256(self) -> str:
         """Return a hash of all pixels and labels."""
         digest = hashlib.sha256(str(self.pixels.shape).encode())
-        digest.update(np.ascontiguousarray(self.pixels))
-        digest.update(self.labels.astype("<i8"))
+        digest.update(np.ascontiguousarray(self.pixels).data)
+        digest.update(self.labels.astype("<i8").data)
         return digest.hexdigest()

@@ -111,8 +111,8 @@ class Shards:
             pixels=self._pixels[start : ends[-1]],
             labels=self._labels[start : ends[-1]],
             ends=(ends[0] - start, ends[1] - start, ends[2] - start),
-            mean=np.float32(self.manifest["mean"]) * scale,
-            std=np.float32(self.manifest["std"]) * scale,
+            mean=np.asarray(self.manifest["mean"], np.float32) * scale,
+            std=np.asarray(self.manifest["std"], np.float32) * scale,
             num_classes=self.num_classes,
         )
 
@@ -174,7 +174,7 @@ def assignment_sha256(assignment: list[tuple[Indices, Indices, Indices]]) -> str
     for client in assignment:
         for part in client:
             digest.update(len(part).to_bytes(8, "little"))
-            digest.update(part.astype("<i8"))
+            digest.update(part.astype("<i8").data)
     return digest.hexdigest()
 
 
@@ -182,8 +182,7 @@ def _manifest(
     images: Images, assignment: list[tuple[Indices, Indices, Indices]], content: dict[str, Any]
 ) -> dict[str, Any]:
     histogram = [
-        np.bincount(images.labels[np.concatenate(parts)], minlength=images.num_classes).tolist()
-        for parts in assignment
+        np.bincount(images.labels[np.concatenate(parts)], minlength=images.num_classes).tolist() for parts in assignment
     ]
     return {
         **content,

@@ -48,9 +48,7 @@ class LocalGrid(Grid):
         self._run_config = run_config
         self._states: dict[int, RecordDict] = {}
         self._run = Run.create_empty(RUN_ID)
-        self._pool = ThreadPoolExecutor(
-            num_threads, "client", initializer=torch.set_num_threads, initargs=(1,)
-        )
+        self._pool = ThreadPoolExecutor(num_threads, "client", initializer=torch.set_num_threads, initargs=(1,))
         self._sent: dict[str, Message] = {}
         self._num_messages = 0
 
@@ -76,9 +74,7 @@ class LocalGrid(Grid):
         ttl: float | None = None,
     ) -> Message:
         """Create a message to a client."""
-        return Message(
-            content, dst_node_id=dst_node_id, message_type=message_type, group_id=group_id, ttl=ttl
-        )
+        return Message(content, dst_node_id=dst_node_id, message_type=message_type, group_id=group_id, ttl=ttl)
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the clients' node ids: their partition ids plus one, since zero is the server."""
@@ -99,9 +95,7 @@ class LocalGrid(Grid):
         messages = [self._sent.pop(message_id) for message_id in message_ids]
         return list(self._pool.map(self._call, messages))
 
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Run the clients that the messages call and return their replies, in the messages' order."""
         return self.pull_messages(self.push_messages(messages))
 
@@ -147,9 +141,7 @@ class LocalEngine:
     def run(self, config: Config, num_clients: int, serve: Callable[[Grid], None]) -> None:
         """Call `serve` with a Grid of `num_clients` clients."""
         _limit_torch_threads()
-        grid = LocalGrid(
-            client_app.app, num_clients, {records.RUN_CONFIG: config.to_json()}, self.num_threads
-        )
+        grid = LocalGrid(client_app.app, num_clients, {records.RUN_CONFIG: config.to_json()}, self.num_threads)
         try:
             serve(grid)
         finally:

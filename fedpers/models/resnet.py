@@ -16,9 +16,7 @@ from torchvision.models.resnet import BasicBlock, conv1x1
 from fedpers.models.staged import Staged
 
 
-def resnet18(
-    shape: tuple[int, int, int], num_classes: int, *, width: int, norm: Literal["group", "batch"]
-) -> Staged:
+def resnet18(shape: tuple[int, int, int], num_classes: int, *, width: int, norm: Literal["group", "batch"]) -> Staged:
     """Build stages `stem`, `block1` ... `block4` (two residual blocks each) and `head`.
 
     Args:
@@ -28,9 +26,7 @@ def resnet18(
         norm: GroupNorm with two groups, or BatchNorm.
     """
     make_norm: Callable[..., nn.Module] = nn.BatchNorm2d if norm == "batch" else partial(nn.GroupNorm, 2)
-    stem = nn.Sequential(
-        nn.Conv2d(shape[0], width, 3, padding=1, bias=False), make_norm(width), nn.ReLU(inplace=True)
-    )
+    stem = nn.Sequential(nn.Conv2d(shape[0], width, 3, padding=1, bias=False), make_norm(width), nn.ReLU(inplace=True))
     stages: dict[str, nn.Module] = {"stem": stem}
     planes = width
     for number, stride in enumerate((1, 2, 2, 2), start=1):

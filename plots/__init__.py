@@ -1,0 +1,1 @@
+"""Figures over finished runs: `python -m plots RUN [RUN ...]`; a run draws those that its key `figures` names."""

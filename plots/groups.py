@@ -1,0 +1,140 @@
+"""Which runs make one curve, and what that curve is called and looks like."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fedpers.errors import UserError
+from fedpers.results import Run
+from plots import style
+
+_IRRELEVANT = ("seed", "out", "cache", "figures", "quiet", "debug", "engine", "plugins")
+"""Keys of the configuration that runs of one curve may differ in: the seed, and what changes no result."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seed only: one curve.
+
+    Args:
+        name: What distinguishes it from the other groups.
+        runs: The runs, in the order given.
+        color: Colour of its curve.
+        line: Line style of its curve.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+    color: str
+    line: str
+
+    @property
+    def label(self) -> str:
+        """The name, and how many seeds the curve is a mean of if there are several."""
+        return f"{self.name} ({len(self.runs)} seeds)" if len(self.runs) > 1 else self.name
+
+    @property
+    def num_clients(self) -> int:
+        """Number of clients, over all seeds."""
+        return sum(len(held(run)["label_histogram"]) for run in self.runs)
+
+    def accuracy(self, model: str) -> pd.DataFrame:
+        """Return a model's test accuracies in % as a table of rounds by clients.
+
+        Every client of every seed has a column, without a value in rounds in which it failed; there are only
+        rounds that all seeds have. The table is empty if a run has no such model.
+        """
+        tables = [100 * run.curve(model, "test") for run in self.runs]
+        keys = range(len(tables))
+        return pd.concat(tables, axis=1, join="inner", keys=keys).sort_index()
+
+    def personal_accuracy(self) -> pd.DataFrame:
+        """Return the accuracies of the clients' own models.
+
+        Raises:
+            UserError: no round of a run has been scored.
+        """
+        for run in self.runs:
+            if run.curve("personal", "test").empty:
+                raise UserError(
+                    f"{run.folder} holds no scored round: the run ended before its first. Leave it out"
+                )
+        table = self.accuracy("personal")
+        if table.empty:
+            folders = ", ".join(str(run.folder) for run in self.runs)
+            raise UserError(f"no round was scored in all of {folders}. Leave out those that ended early")
+        return table
+
+
+def held(run: Run) -> dict[str, Any]:
+    """Return who holds what in a run.
+
+    Raises:
+        UserError: the run ended before it wrote that down.
+    """
+    if not (run.folder / "data.json").is_file():
+        raise UserError(
+            f"{run.folder} holds no data.json: the run ended before its first round. Leave it out"
+        )
+    return run.data
+
+
+def group_runs(runs: list[Run]) -> list[Group]:
+    """Group runs that differ in their seed only; runs given twice count once.
+
+    Two runs with the same configuration and the same seed are two curves: somebody repeated a run to compare.
+    """
+    members: dict[tuple[str, int], list[Run]] = {}
+    for run in {run.folder.resolve(): run for run in runs}.values():
+        key, repetition = _key(run), 0
+        while run.config.seed in [other.config.seed for other in members.get((key, repetition), [])]:
+            repetition += 1
+        members.setdefault((key, repetition), []).append(run)
+    names = _names(list(members.values()))
+    looks = [style.look(number) for number in range(len(names))]
+    return [
+        Group(name, tuple(group), *look)
+        for name, group, look in zip(names, members.values(), looks, strict=True)
+    ]
+
+
+def _key(run: Run) -> str:
+    values = dataclasses.asdict(run.config)
+    values = {key: value for key, value in values.items() if key not in _IRRELEVANT}
+    values["choices"] = {key: value for key, value in run.config.choices.items() if key != "engine"}
+    return json.dumps(values, sort_keys=True)
+
+
+def _names(groups: list[list[Run]]) -> list[str]:
+    """Return each group's label, with what its folder adds to it where several have the same."""
+    labels = [group[0].label for group in groups]
+    names = []
+    for group, label in zip(groups, labels, strict=True):
+        rivals = [g[0].folder for g, other in zip(groups, labels, strict=True) if other == label]
+        folder = group[0].folder
+        names.append(label if len(rivals) == 1 else f"{label}, {_distinction(folder, rivals)}")
+    return names
+
+
+def _distinction(folder: Path, rivals: list[Path]) -> str:
+    """Return as much of the end of a run's folder as no rival shares, without strategy and seed if it can be."""
+    longest = max(len(path.resolve().parts) for path in rivals)
+    for dropped in (("strategy=", "seed="), ("strategy=",), ()):
+        for depth in range(1, longest + 1):
+            ends = [_end(path, depth, dropped) for path in rivals]
+            if all(ends) and len(set(ends)) == len(ends):
+                return _end(folder, depth, dropped)
+    return str(folder)
+
+
+def _end(folder: Path, depth: int, dropped: tuple[str, ...]) -> str:
+    """Return the last `depth` folders of a path, without `key=value` of the dropped keys."""
+    parts = [
+        ",".join(text for text in part.split(",") if not text.startswith(dropped))
+        for part in folder.resolve().parts[-depth:]
+    ]
+    return "/".join(part for part in parts if part)

@@ -1,0 +1,85 @@
+"""Fixtures: composed configurations, finished runs, and a federation over a three-parameter model."""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from flwr.serverapp import Grid
+
+from fedpers import client_app, server_app
+from fedpers.build import build
+from fedpers.compose import compose_config
+from fedpers.config import Config
+from fedpers.results import Run, RunWriter
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests/toys.py serves as a plugin
+
+TINY = [
+    "partition=iid",
+    "partition.num_clients=4",
+    "partition.max_samples=120",
+    "model=mlp",
+    "model.hidden=[8,6]",
+    "rounds=3",
+    "batch_size=8",
+    "local_epochs=1",
+    "finetune_epochs=0",
+    "figures=[]",
+]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared data, shared by all tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def config(cache: Path, tmp_path: Path) -> Callable[..., Config]:
+    """Compose a small federation: digits, 4 clients, 3 rounds; overrides come on top."""
+
+    def make(*overrides: str) -> Config:
+        replaced = any(text.startswith("model=") for text in overrides)
+        base = [text for text in TINY if not (replaced and text.startswith("model.hidden"))]
+        composed = compose_config([*base, f"cache={cache}", *overrides])
+        return composed if composed.out else dataclasses.replace(composed, out=str(tmp_path / "run"))
+
+    return make
+
+
+@pytest.fixture
+def federate(config: Callable[..., Config], tmp_path: Path) -> Callable[..., Run]:
+    """Run a small federation to its end and open its results."""
+
+    def run(*overrides: str, wrap: Callable[[Grid], Grid] = lambda grid: grid) -> Run:
+        folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+        return serve(config(f"out={folder}", *overrides), wrap)
+
+    return run
+
+
+def serve(composed: Config, wrap: Callable[[Grid], Grid] = lambda grid: grid) -> Run:
+    """Run a federation without the command line."""
+    engine = build(composed.engine, "engine")
+    _, shards = client_app.open_run(composed.to_json())
+    writer = RunWriter(Path(str(composed.out)))
+    server_app.check(composed, shards)
+    engine.run(
+        composed,
+        shards.num_clients,
+        lambda grid: server_app.serve(wrap(grid), composed, shards, writer, server_app.Silent()),
+    )
+    return Run(writer.folder)
+
+
+def metric_files(run: Run) -> dict[str, bytes]:
+    """Return the bytes of a run's metric tables."""
+    return {path.name: path.read_bytes() for path in sorted((run.folder / "metrics").iterdir())}

@@ -1,0 +1,132 @@
+"""The configuration: ranges, JSON, and what follows from its values."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from fedpers.config import Config
+from fedpers.errors import UserError
+
+NAN, INF = float("nan"), float("inf")
+
+
+def test_defaults_are_possible_and_have_meanings() -> None:
+    config = Config()
+    assert config.splits == [0.6, 0.15, 0.25]
+    assert all(field.metadata["meaning"] for field in dataclasses.fields(Config))
+
+
+def test_defaults_are_not_shared() -> None:
+    first, second = Config(), Config()
+    first.splits.append(1.0)
+    first.dataset["x"] = 1
+    assert second.splits == [0.6, 0.15, 0.25]
+    assert second.dataset == Config().dataset == {}
+
+
+def test_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().rounds = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "accepted"),
+    [
+        ("rounds", [0, -1], "at least 1"),
+        ("batch_size", [0, -5], "at least 1"),
+        ("local_epochs", [0], "at least 1"),
+        ("eval_every", [0], "at least 1"),
+        ("seed", [-1], "at least 0"),
+        ("finetune_epochs", [-1], "at least 0"),
+        ("lr", [0.0, -0.1, NAN, INF], "above 0"),
+        ("momentum", [-0.1, 1.0, 1.5, NAN], "[0, 1)"),
+        ("weight_decay", [-0.1, NAN, INF], "at least 0"),
+        ("participation", [0.0, -0.5, 1.01, NAN], "(0, 1]"),
+        ("batch_norm", ["global", "", "Local"], "aggregate, local, reset"),
+        (
+            "splits",
+            [
+                [],
+                [1.0],
+                [0.5, 0.5],
+                [0.25] * 4,
+                [0.6, 0.2, 0.1],
+                [0.6, 0.2, 0.3],
+                [1.2, -0.4, 0.2],
+                [0.0, 0.5, 0.5],
+                [0.5, 0.5, 0.0],
+                [NAN, 0.5, 0.5],
+            ],
+            "sum to 1",
+        ),
+    ],
+)
+def test_impossible_values_are_named(key: str, values: list[Any], accepted: str) -> None:
+    for value in values:
+        with pytest.raises(UserError) as caught:
+            Config(**{key: value})
+        assert str(caught.value).startswith(f"{key}={value!r} is not possible. Accepted: ")
+        assert accepted in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"rounds": 1, "batch_size": 1, "local_epochs": 1, "eval_every": 1},
+        {"seed": 0, "finetune_epochs": 0, "momentum": 0.0, "weight_decay": 0.0},
+        {"participation": 1.0, "momentum": 0.999, "lr": 1e-12},
+        {"splits": [0.75, 0.0, 0.25]},
+        {"splits": [0.7, 0.1, 0.2]},  # sums to 0.9999999999999999
+        {"batch_norm": "reset"},
+    ],
+)
+def test_values_at_the_border_are_possible(values: dict[str, Any]) -> None:
+    config = Config(**values)
+    assert {key: getattr(config, key) for key in values} == values
+
+
+def test_json_round_trip() -> None:
+    config = Config(
+        seed=2**62,
+        lr=0.1 + 0.2,
+        out="runs/ä",
+        splits=[0.5, 0.25, 0.25],
+        partition={"_target_": "x.Y", "alpha": 0.3, "nested": {"a": [1, None]}},
+        plugins=["own"],
+        choices={"model": "cnn"},
+    )
+    text = config.to_json()
+    assert Config.from_json(text) == config
+    assert "\n" not in text
+    assert list(json.loads(text)) == sorted(field.name for field in dataclasses.fields(Config))
+
+
+def test_json_does_not_depend_on_the_order_of_keys() -> None:
+    first, second = Config(model={"a": 1, "b": 2}), Config(model={"b": 2, "a": 1})
+    assert first.to_json() == second.to_json()
+
+
+def test_unknown_key_names_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"unknown key 'round'\. Did you mean 'rounds'\? Accepted: batch_norm, "):
+        Config.from_dict({"round": 3})
+
+
+def test_values_of_json_are_checked_too() -> None:
+    with pytest.raises(UserError, match="rounds=0"):
+        Config.from_json('{"rounds": 0}')
+
+
+@pytest.mark.parametrize(
+    ("participation", "num_clients", "expected"),
+    [(1.0, 20, 20), (0.5, 20, 10), (0.1, 25, 2), (0.3, 10, 3), (0.01, 20, 1), (0.07, 100, 7), (1.0, 1, 1)],
+)
+def test_number_of_sampled_clients(participation: float, num_clients: int, expected: int) -> None:
+    assert Config(participation=participation).num_sampled(num_clients) == expected
+
+
+def test_evaluates_every_so_often_and_at_the_end() -> None:
+    config = Config(rounds=7, eval_every=3)
+    assert [number for number in range(8) if config.evaluates(number)] == [3, 6, 7]
+    assert [number for number in range(4) if Config(rounds=3).evaluates(number)] == [1, 2, 3]

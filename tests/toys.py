@@ -1,0 +1,78 @@
+"""Models, data and algorithms small enough to work out by hand, reached by `plugins=[toys]`."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from fedpers.client import Client, Task, Update
+from fedpers.config import Config
+from fedpers.data.shards import ClientData
+from fedpers.models.staged import Staged
+from fedpers.training import Split
+from strategies.base import Algorithm
+
+
+def make_task(model: Staged, client: Client, inputs: list[list[float]], labels: list[int], **changes: object) -> Task:
+    """Build a task on given samples: one full batch, SGD 1.0, so that an epoch is one step of plain gradient."""
+    split = Split(torch.tensor(inputs), torch.tensor(labels))
+    data = ClientData(np.zeros((0, 1, 1, 1), np.uint8), np.zeros(0, np.int64), (0, 0, 0), np.ones(1), np.ones(1), 2)
+    for name in ("train", "val", "test"):
+        data.__dict__[name] = split
+    values = {"lr": 1.0, "batch_size": 100, "local_epochs": 1, "rounds": 4}
+    config = Config(**(values | {k: v for k, v in changes.items() if k in {f.name for f in dataclasses.fields(Config)}}))
+    return Task(
+        config=config,
+        round=int(str(changes.get("round", 1))),
+        client=0,
+        data=data,
+        model=model,
+        received=changes.get("received", {}),  # type: ignore[arg-type]
+        state=changes.get("state", {}),  # type: ignore[arg-type]
+        is_personal=client.is_personal,
+    )
+
+
+class Scale(nn.Module):
+    """Multiply by one weight."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([value]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight
+
+
+def three_parameters(scale: float = 1.0, weights: tuple[float, float] = (0.0, 0.0)) -> Staged:
+    """A scalar input, scaled (stage `base`), then two logits (stage `head`, no bias)."""
+    head = nn.Linear(1, 2, bias=False)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor(weights)[:, None])
+    return Staged({"base": Scale(scale), "head": head})
+
+
+@dataclass(frozen=True)
+class Failing(Algorithm):
+    """FedAvg in which one client fails in one round.
+
+    Args:
+        client: The client.
+        round: The round.
+        forever: Fail in every round from then on.
+    """
+
+    client: int
+    round: int
+    forever: bool = False
+
+    def train(self, task: Task) -> Update:
+        """Fail, or train."""
+        late = task.round >= self.round if self.forever else task.round == self.round
+        if late and self.client in (task.client, -1):
+            raise RuntimeError("the battery is empty")
+        update = super().train(task)
+        count = task.state.get("count", torch.zeros(1)) + 1
+        return dataclasses.replace(update, keep={"count": count}, metrics={"count": float(count)})
