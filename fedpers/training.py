@@ -32,19 +32,24 @@ class Split:
         """Return the number of samples."""
         return len(self.labels)
 
-    def in_order(self, batch_size: int) -> Iterator[Batch]:
+    def in_order(self, batch_size: int, *, min_size: int = 1) -> Iterator[Batch]:
         """Yield all samples in their order."""
-        for index in torch.arange(len(self)).split(batch_size):
+        for index in _parts(torch.arange(len(self)), batch_size, min_size):
             rows = slice(int(index[0]), int(index[-1]) + 1)
             yield Batch(self.inputs[rows], self.labels[rows], index)
 
     def shuffled(self, batch_size: int, generator: torch.Generator, *, min_size: int = 1) -> Iterator[Batch]:
-        """Yield all samples in random order; a last batch under `min_size` joins the one before it."""
-        parts = list(torch.randperm(len(self), generator=generator).split(batch_size))
-        if len(parts) > 1 and len(parts[-1]) < min_size:
-            parts[-2:] = [torch.cat(parts[-2:])]
-        for index in parts:
+        """Yield all samples in random order."""
+        for index in _parts(torch.randperm(len(self), generator=generator), batch_size, min_size):
             yield Batch(self.inputs[index], self.labels[index], index)
+
+
+def _parts(order: Tensor, batch_size: int, min_size: int) -> list[Tensor]:
+    """Cut an order into batches; a last one under `min_size` joins the one before it."""
+    parts = list(order.split(batch_size)) if len(order) else []
+    if len(parts) > 1 and len(parts[-1]) < min_size:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
 
 
 @dataclass(frozen=True)

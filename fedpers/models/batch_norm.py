@@ -40,7 +40,7 @@ def reestimate_statistics(model: nn.Module, data: Split, batch_size: int) -> Non
         layer.reset_running_stats()
         layer.momentum = None  # a cumulative average
     model.train()
-    for batch in data.in_order(batch_size):
+    for batch in data.in_order(batch_size, min_size=2):
         model(batch.inputs)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

@@ -1,0 +1,104 @@
+"""The in-process Grid: Flower's own strategies run on it as they are; memory, failures, order of replies."""
+
+import pytest
+import torch
+from conftest import metric_files
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.serverapp.strategy import FedAdam, FedAvg, Krum
+
+from fedpers import client_app, records
+from fedpers.engines.local import LocalGrid
+from fedpers.errors import FederationError, UserError
+from fedpers.federation import roll_call
+
+
+@pytest.fixture
+def grid(config):  # type: ignore[no-untyped-def]
+    """A Grid over the project's ClientApp with plain FedAvg clients, and the initial weights."""
+    settings = config("strategy=fedavg")
+    _, shards = client_app.open_run(settings.to_json())
+    grid = LocalGrid(client_app.app, 4, {records.RUN_CONFIG: settings.to_json()}, num_threads=2)
+    yield grid, ArrayRecord(client_app.build_model(settings, shards).state_dict())
+    grid.close()
+
+
+@pytest.mark.parametrize(
+    "strategy", [FedAvg(), FedAdam(eta=0.05), Krum(num_malicious_nodes=1)], ids=lambda s: type(s).__name__
+)
+def test_flowers_own_strategies_run_unmodified(strategy, grid) -> None:
+    local, initial = grid
+    result = strategy.start(local, ArrayRecord(initial.to_torch_state_dict()), num_rounds=3)
+    losses = [result.train_metrics_clientapp[round]["loss"] for round in (1, 2, 3)]
+    assert losses[2] < losses[0]
+    assert 0 <= result.evaluate_metrics_clientapp[3]["personal/test/accuracy"] <= 1
+    before, after = initial.to_torch_state_dict(), result.arrays.to_torch_state_dict()
+    assert before.keys() == after.keys()
+    assert all(not torch.equal(before[key], after[key]) for key in before)
+
+
+def counting(message: Message, context: Context) -> Message:
+    """A ClientApp that counts its calls in its context and fails when it is told to."""
+    count = int(context.state.metric_records.get("count", MetricRecord({"n": 0}))["n"]) + 1
+    context.state["count"] = MetricRecord({"n": count})
+    if int(message.content.config_records["config"]["fail"]) == context.node_config["partition-id"]:
+        raise ValueError("no")
+    return Message(RecordDict({"metrics": MetricRecord({"n": count})}), reply_to=message)
+
+
+def call(grid: LocalGrid, fail: int, nodes: list[int]) -> list[Message]:
+    content = RecordDict({"config": ConfigRecord({"fail": fail})})
+    return list(grid.send_and_receive([Message(content, dst_node_id=n, message_type="train") for n in nodes]))
+
+
+def test_memory_is_committed_only_after_success() -> None:
+    grid = LocalGrid(counting, 3, {})
+    assert [reply.content["metrics"]["n"] for reply in call(grid, -1, [1, 2, 3])] == [1, 1, 1]
+    failed = call(grid, 1, [1, 2, 3])
+    assert [reply.has_error() for reply in failed] == [False, True, False]
+    assert failed[1].error.reason == "ValueError: no"
+    assert [reply.content["metrics"]["n"] for reply in call(grid, -1, [1, 2, 3])] == [3, 2, 3]
+
+
+def test_replies_come_in_the_order_of_the_messages() -> None:
+    grid = LocalGrid(counting, 5, {}, num_threads=2)
+    replies = call(grid, -1, [4, 2, 5, 1])
+    assert [reply.metadata.src_node_id for reply in replies] == [4, 2, 5, 1]
+    assert len({reply.metadata.reply_to_message_id for reply in replies}) == 4
+
+
+def test_unknown_node_is_an_error_reply() -> None:
+    assert "no node 9" in call(LocalGrid(counting, 2, {}), -1, [9])[0].error.reason
+
+
+def test_push_then_pull() -> None:
+    grid = LocalGrid(counting, 2, {})
+    content = RecordDict({"config": ConfigRecord({"fail": -1})})
+    messages = [grid.create_message(content, "train", node, "1") for node in (1, 2)]
+    ids = list(grid.push_messages(messages))
+    replies = list(grid.pull_messages(ids[1:]))
+    assert [reply.metadata.reply_to_message_id for reply in replies] == ids[1:]
+
+
+def test_roll_call_names_every_client(grid) -> None:
+    assert roll_call(grid[0], 4) == {0: 1, 1: 2, 2: 3, 3: 4}
+
+
+def test_roll_call_says_who_is_missing(grid) -> None:
+    with pytest.raises(FederationError, match="2 of 6 clients did not answer.*client 4"):
+        roll_call(grid[0], 6, timeout=0.3)
+
+
+def test_a_run_in_which_every_client_fails_ends_with_the_reason(federate) -> None:
+    toy = ["plugins=[toys]", "strategy._target_=toys.Failing", "+strategy.client=-1", "+strategy.round=2"]
+    with pytest.raises(FederationError, match="all 4 clients failed in round 2.*the battery is empty"):
+        federate("strategy=fedavg", *toy)
+
+
+def test_a_failing_client_is_the_same_loss_on_any_number_of_threads(federate) -> None:
+    toy = ["strategy=fedavg", "plugins=[toys]", "strategy._target_=toys.Failing", "+strategy.client=2", "+strategy.round=2"]
+    assert metric_files(federate(*toy, "engine.num_threads=1")) == metric_files(federate(*toy, "engine.num_threads=3"))
+
+
+def test_number_of_threads_is_checked(federate) -> None:
+    with pytest.raises(UserError, match=r"engine\.num_threads=0"):
+        federate("engine.num_threads=0")

@@ -1,0 +1,188 @@
+"""The command line, as a user meets it: exit codes, messages, what is written and what is not."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import TINY
+
+from fedpers.compose import ALL_GROUPS, group_choices
+from fedpers.config import Config
+from fedpers.run import main
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def cli(cache, tmp_path, capsys, monkeypatch):  # type: ignore[no-untyped-def]
+    """Run the command line in an empty directory; returns exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEDPERS_CACHE", str(cache))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(list(arguments))
+        return code, *capsys.readouterr()
+
+    return run
+
+
+SMALL = [*TINY, "rounds=2", "out=run", "quiet=true"]
+
+
+def test_a_run_writes_what_it_lists(cli) -> None:
+    figures = "figures=[plots.convergence.draw,plots.client_accuracy.draw,plots.label_distribution.draw]"
+    code, out, err = cli(*SMALL, "strategy=fedavg", "finetune_epochs=1", figures)
+    assert code == 0, err
+    assert "personal" in out
+    assert "finetuned" in out
+    listed = [line.strip() for line in out.partition("Written:")[2].splitlines() if line.strip()]
+    assert all(Path(path).exists() for path in listed)
+    names = {Path(path).name for path in listed}
+    stems = ("convergence", "client_accuracy", "label_distribution")
+    assert names >= {"summary.json", "metrics", "traffic", *(f"{s}.{e}" for s in stems for e in ("png", "pdf"))}
+    assert "round 2/2, test accuracy" in err
+    summary = json.loads(Path("run/summary.json").read_text())
+    for chosen in ("last", "validation_selected"):
+        for split in ("val", "test"):
+            for model in ("personal", "global", "finetuned"):
+                keys = {"mean", "weighted", "std", "worst_10pct", "best_10pct", "jain", "num_clients"}
+                assert keys <= set(summary[chosen][split][model])
+    manifest = json.loads(Path("run/manifest.json").read_text())
+    assert manifest["seed"] == 0
+    assert {"flwr", "torch", "numpy"} <= set(manifest["packages"])
+    assert len(manifest["assignment_sha256"]) == 64
+    assert Config.from_json(Path("run/config.json").read_text()).rounds == 2
+
+
+def test_two_runs_are_byte_identical_and_another_seed_differs(cli) -> None:
+    tables = []
+    for seed, out in (("0", "a"), ("0", "b"), ("1", "c")):
+        assert cli(*SMALL, f"seed={seed}", f"out={out}")[0] == 0
+        tables.append([path.read_bytes() for path in sorted(Path(out, "metrics").iterdir())])
+    assert len(tables[0]) == 2
+    assert tables[0] == tables[1]
+    assert tables[0] != tables[2]
+
+
+def test_multirun_runs_every_combination_and_compares(cli) -> None:
+    overrides = [text for text in SMALL if text != "out=run"]
+    code, out, err = cli("--multirun", *overrides, "strategy=local,fedavg", "seed=0,1", "out=sweep")
+    assert code == 0, err
+    folders = sorted(path.name for path in Path("sweep").iterdir() if path.is_dir())
+    assert folders == [f"strategy={s},seed={n}" for s in ("fedavg", "local") for n in (0, 1)]
+    assert all(Path("sweep", folder, "summary.json").is_file() for folder in folders)
+    assert all(folder in out.partition("Personal models")[2] for folder in folders)
+
+
+def test_multirun_checks_all_jobs_before_the_first(cli) -> None:
+    code, _, err = cli("--multirun", *SMALL, "participation=1,2")
+    assert code == 2
+    assert "participation=2" in err
+    assert not Path("run").exists()
+
+
+def test_an_experiments_keys_do_not_haunt_another_choice(cli) -> None:
+    """quickstart sets partition.alpha; iid has none."""
+    overrides = [text for text in SMALL if not text.startswith(("partition=", "model"))]
+    assert cli(*overrides, "experiment=quickstart", "partition=iid", "partition.num_clients=4")[0] == 0
+
+
+BAD = {
+    "unknown choice": (["strategy=fedavgg"], ["unknown strategy 'fedavgg'", "'fedavg'", "fedper", "local"]),
+    "unknown dataset": (["dataset=cifar"], ["unknown dataset 'cifar'", "Did you mean 'cifar10'?", "fashion_mnist"]),
+    "unknown experiment": (["experiment=x"], ["unknown experiment 'x'", "quickstart"]),
+    "unknown key": (["round=3"], ["unknown key 'round'", "Did you mean 'rounds'?"]),
+    "unknown group key": (["model.hiden=[3]"], ["model.hiden", "Did you mean 'hidden'?"]),
+    "no override": (["fedavg"], ["'fedavg' is no override", "group=choice or key=value"]),
+    "several values": (["seed=0,1"], ["seed=0,1", "--multirun"]),
+    "wrong type": (["rounds=many"], ["rounds", "'many'"]),
+    "wrong type in a group": (["engine.num_threads=two"], ["engine.num_threads='two'", "a whole number"]),
+    "wrong type in a list": (["model.hidden=[a]"], ["model.hidden[0]='a'", "a whole number"]),
+    "batch size": (["batch_size=0"], ["batch_size=0", "at least 1"]),
+    "participation": (["participation=1.5"], ["participation=1.5", "more clients than exist"]),
+    "learning rate": (["lr=-1"], ["lr=-1", "above 0"]),
+    "splits": (["splits=[0.5,0.5,0.5]"], ["splits=[0.5, 0.5, 0.5]", "sum to 1"]),
+    "alpha": (["partition=dirichlet", "partition.alpha=0"], ["partition.alpha=0", "above 0"]),
+    "too many clients": (["partition.num_clients=500"], ["partition.num_clients=500", "at most 12 clients"]),
+    "personal layer": (["strategy=fedper", "strategy.personal=[heat]"], ["'heat'", "Did you mean 'head'?", "fc1, fc2"]),
+    "cut": (["strategy=fedd2s", "strategy.dropping_set=[7]"], ["strategy.dropping_set=[7]", "Accepted: 1 to 2"]),
+    "target": (["strategy._target_=os.system"], ["'os.system' is not allowed", "plugins=[module]"]),
+    "missing target": (["strategy._target_=strategies.no.Such"], ["no module 'strategies.no'"]),
+    "missing data": (["experiment=fedd2s_cifar10", "dataset.root=here"], ["here/cifar-10-batches-bin", "download=true"]),
+    "cache": (["cache=/proc/none", "seed=99"], ["/proc/none", "cache=DIR"]),
+    "run directory": (["out=/proc/none"], ["/proc/none", "out=DIR"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_clear_message(case: str, cli, tmp_path) -> None:
+    overrides, expected = BAD[case]
+    base = [text for text in SMALL if not (overrides[0].startswith("experiment") and text.startswith(("model", "part")))]
+    code, out, err = cli(*base, *overrides)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+    for text in expected:
+        assert text in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_directory_in_use_is_left_alone(cli) -> None:
+    Path("run").mkdir()
+    Path("run/notes.txt").write_text("mine")
+    code, _, err = cli(*SMALL)
+    assert code == 2
+    assert "run is not empty" in err
+    assert [path.name for path in Path("run").iterdir()] == ["notes.txt"]
+
+
+def test_debug_shows_the_traceback(cli) -> None:
+    assert "Traceback" in cli(*SMALL, "batch_size=0", "debug=true")[2]
+
+
+def test_a_failed_federation_keeps_its_rounds_and_exits_1(cli) -> None:
+    toy = ["strategy=fedavg", "plugins=[toys]", "strategy._target_=toys.Failing", "+strategy.client=-1", "+strategy.round=2"]
+    code, _, err = cli(*SMALL, *toy)
+    assert code == 1
+    assert "all 4 clients failed in round 2" in err
+    assert "the battery is empty" in err
+    assert [path.name for path in Path("run/metrics").iterdir()] == ["round-00001.parquet"]
+
+
+def test_an_algorithm_and_its_yaml_from_outside(cli, tmp_path) -> None:
+    folder = tmp_path / "mine" / "strategy"
+    folder.mkdir(parents=True)
+    (folder / "failing.yaml").write_text("_target_: toys.Failing\nclient: 1\nround: 2\nforever: false\n")
+    code, _, err = cli("--config-dir", "mine", *SMALL, "strategy=failing", "plugins=[toys]")
+    assert code == 0, err
+    assert "round 2: client 1 failed to train: RuntimeError: the battery is empty" in err
+
+
+def test_help_names_every_choice_and_key(cli) -> None:
+    code, out, _ = cli("--help")
+    assert code == 0
+    for group in ALL_GROUPS:
+        for name in group_choices(group):
+            assert f"{group}={name}: " in out
+    for key in ("seed=0", "participation=1.0", "dataset.root=data", "partition.num_clients=20", "engine.num_threads=2"):
+        assert key in out
+    assert all(line.split("  ")[-1].strip() for line in out.splitlines() if line.startswith("  "))
+
+
+def test_ctrl_c_keeps_finished_rounds(tmp_path, cache) -> None:
+    """A real process, a real SIGINT: exit code 130, one line, finished rounds readable."""
+    command = [sys.executable, "-m", "fedpers.run", *SMALL, "rounds=100000"]
+    environment = {**os.environ, "FEDPERS_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "round 1/" in process.stderr.readline()
+    process.send_signal(2)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "results of finished rounds are kept" in err
+    assert "Traceback" not in err
+    assert (tmp_path / "run/metrics/round-00001.parquet").is_file()
