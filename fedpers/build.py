@@ -1,8 +1,8 @@
 """Turn a group's configuration into an object: import `_target_`, check its arguments, call it.
 
 The signature of the target is the schema: an unknown key, a missing key or a value of the wrong type is a
-`UserError` that names the key. Only modules under `ALLOWED` (and those that the user names under `plugins`) are
-imported, so that a configuration file from elsewhere cannot call whatever it likes.
+`UserError` that names the key. Only what is defined in modules under `ALLOWED` is called, and in those that the user
+names under `plugins`, on the command line alone: a configuration file from elsewhere cannot call whatever it likes.
 """
 
 import importlib
@@ -15,7 +15,7 @@ from typing import Any, Literal, Union
 from fedpers.config import Spec
 from fedpers.errors import UserError, unknown_name
 
-ALLOWED = ("fedpers", "strategies", "plots")
+ALLOWED = ("fedpers.data", "fedpers.models", "fedpers.engines", "strategies", "plots")
 
 
 def build(spec: Spec, group: str, *, plugins: Iterable[str] = (), **extra: Any) -> Any:
@@ -36,7 +36,8 @@ def build(spec: Spec, group: str, *, plugins: Iterable[str] = (), **extra: Any) 
     parameters = inspect.signature(target).parameters
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     given = {key: value for key, value in spec.items() if key != "_target_"}
-    keys = [name for name in parameters if name not in extra]
+    open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    keys = [name for name, p in parameters.items() if name not in extra and p.kind not in open_ended]
     for key in given:
         if key not in keys:
             raise unknown_name(f"key {group}.{key}; in {spec['_target_']} the key", key, keys)
@@ -52,11 +53,12 @@ def build(spec: Spec, group: str, *, plugins: Iterable[str] = (), **extra: Any) 
 def resolve(path: str, key: str, plugins: Iterable[str] = ()) -> Callable[..., Any]:
     """Import what a dotted path names, if it lies under an allowed module."""
     allowed = (*ALLOWED, *plugins)
-    if not any(path.startswith(prefix + ".") for prefix in allowed):
-        raise UserError(
-            f"{key}={path!r} is not allowed. Accepted: names under {', '.join(allowed)}; "
-            "add your own module with plugins=[module]"
-        )
+    refusal = UserError(
+        f"{key}={path!r} is not allowed. Accepted: names defined in {', '.join(allowed)}; "
+        "add your own module with plugins=[module]"
+    )
+    if not _lies_under(path, allowed):
+        raise refusal
     module_name, _, name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), name)
@@ -66,7 +68,13 @@ def resolve(path: str, key: str, plugins: Iterable[str] = ()) -> Callable[..., A
         raise UserError(f"{key}={path!r}: module {module_name!r} has no {name!r}") from error
     if not callable(found):
         raise UserError(f"{key}={path!r} cannot be called")
+    if not _lies_under(f"{getattr(found, '__module__', '')}.{name}", allowed):  # it was only imported there
+        raise refusal
     return typing.cast(Callable[..., Any], found)
+
+
+def _lies_under(path: Any, modules: Iterable[str]) -> bool:
+    return isinstance(path, str) and any(path.startswith(module + ".") for module in modules)
 
 
 def coerce(value: Any, hint: Any, key: str) -> Any:
@@ -97,7 +105,7 @@ def coerce(value: Any, hint: Any, key: str) -> Any:
     elif hint is types.NoneType:
         if value is None:
             return None
-    elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+    elif isinstance(value, origin or hint) and not (hint is int and isinstance(value, bool)):
         return value
     raise UserError(f"{key}={value!r} has the wrong type. Accepted: {_describe(hint)}")
 

@@ -72,6 +72,8 @@ def compose_config(overrides: list[str], extra: str | None = None) -> Config:
                 _drop_foreign_keys(values, group, choices[group], overrides, searchpath)
         except (HydraException, OmegaConfBaseException, ConfigCompositionException) as error:
             raise UserError(_first_lines(error)) from error
+    if values["plugins"] and not any(text.startswith("plugins=") for text in overrides):
+        raise UserError(f"plugins={values['plugins']} stands in a file. Accepted: on the command line only")
     return Config.from_dict(values | {"choices": choices})
 
 

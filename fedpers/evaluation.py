@@ -1,39 +1,10 @@
 """Personalized evaluation: every client, sampled or not, on its own validation and test samples."""
 
-from dataclasses import dataclass
-
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from fedpers import records
-
-MODELS = ("personal", "global", "finetuned")
-SPLITS = ("val", "test")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the metric table: a client's model on one of its splits after one round.
-
-    Args:
-        round: The round, counted from 1.
-        client: The client's number.
-        model: "personal", "global" or "finetuned".
-        split: "val" or "test".
-        num_examples: Samples in the split.
-        loss: Mean cross-entropy in nats.
-        accuracy: Share of correct answers, 0 to 1.
-        sampled: Whether the client trained in this round.
-    """
-
-    round: int
-    client: int
-    model: str
-    split: str
-    num_examples: int
-    loss: float
-    accuracy: float
-    sampled: bool
+from fedpers.tables import MODELS, SPLITS, Row
 
 
 def evaluate_clients(

@@ -1,7 +1,6 @@
 """A Grid around a Grid that keeps the books: who was called, what was sent and received, how long it took."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import cast
 
 from flwr.app import Message, MessageType, RecordDict
@@ -10,31 +9,7 @@ from flwr.supercore.run import Run
 
 from fedpers import records
 from fedpers.errors import FederationError
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One payload kind of one message.
-
-    Args:
-        round: The round, counted from 1.
-        phase: "train", or "evaluate" for messages that exist only to measure.
-        client: The client's number.
-        direction: "down" from the server, "up" to it.
-        kind: weights, representations, soft_labels, labels, prototypes, control, metrics, or error.
-        bytes: Serialized size.
-        seconds: What the client took; given once a reply, with its metrics.
-        error: Why the client failed, if it did.
-    """
-
-    round: int
-    phase: str
-    client: int
-    direction: str
-    kind: str
-    bytes: int
-    seconds: float | None = None
-    error: str | None = None
+from fedpers.tables import Entry
 
 
 class Ledger(Grid):

@@ -88,7 +88,10 @@ def benefit(accuracy: ArrayLike, reference: ArrayLike) -> dict[str, float]:
     Returns:
         `gain`, the mean difference; `harmed`, the share of clients that are worse off.
     """
-    difference = _values(accuracy) - _values(reference)
+    ours, theirs = _values(accuracy), _values(reference)
+    if len(ours) != len(theirs):
+        raise ValueError(f"expected the same clients in both runs, found {len(ours)} and {len(theirs)}")
+    difference = ours - theirs
     return {"gain": float(difference.mean()), "harmed": float((difference < 0).mean())}
 
 

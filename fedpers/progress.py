@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fedpers.evaluation import MODELS, Row
-from fedpers.ledger import Entry
+from fedpers.tables import MODELS, Entry, Row
 
 
 def mean_accuracy(rows: list[Row], split: str) -> float | None:

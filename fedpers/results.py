@@ -3,8 +3,8 @@
     config.json                    the whole configuration
     manifest.json                  versions, seed, hashes of the data
     data.json                      who holds what: sizes and label histogram of every client
-    metrics/round-00001.parquet    one row for each client, model and split (`fedpers.evaluation.Row`)
-    traffic/round-00001.parquet    one row for each message and payload kind (`fedpers.ledger.Entry`)
+    metrics/round-00001.parquet    one row for each client, model and split (`fedpers.tables.Row`)
+    traffic/round-00001.parquet    one row for each message and payload kind (`fedpers.tables.Entry`)
     summary.json                   the headline, once the run has ended
     figures/                       what was drawn of it
 
@@ -28,8 +28,7 @@ import pyarrow.parquet as pq
 from fedpers import metrics
 from fedpers.config import Config
 from fedpers.errors import UserError
-from fedpers.evaluation import MODELS, SPLITS, Row
-from fedpers.ledger import Entry
+from fedpers.tables import MODELS, SPLITS, Entry, Row
 
 _ARROW = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
 
@@ -124,7 +123,7 @@ class Run:
     @cached_property
     def config(self) -> Config:
         """The run's configuration."""
-        return Config.from_json((self.folder / "config.json").read_text())
+        return Config.from_dict(self._json("config.json"))
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -157,14 +156,25 @@ class Run:
         return rows.pivot(index="round", columns="client", values="accuracy")
 
     def _json(self, name: str) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((self.folder / name).read_text())
+        path = self.folder / name
+        try:
+            content: dict[str, Any] = json.loads(path.read_text())
+        except FileNotFoundError as error:
+            raise UserError(f"{path} is missing: the run has not ended, or not as it should") from error
+        except ValueError as error:
+            raise UserError(f"{path} is damaged ({error})") from error
         return content
 
     def _table(self, name: str, row: type) -> pd.DataFrame:
         files = sorted((self.folder / name).glob("round-*.parquet"))
         schema = _schema(row)
-        tables = [pq.read_table(path, schema=schema) for path in files]
-        frame: pd.DataFrame = pa.concat_tables([schema.empty_table(), *tables]).to_pandas()
+        tables = [schema.empty_table()]
+        for path in files:
+            try:
+                tables.append(pq.read_table(path, schema=schema))
+            except (pa.ArrowException, OSError) as error:
+                raise UserError(f"{path} is damaged ({error})") from error
+        frame: pd.DataFrame = pa.concat_tables(tables).to_pandas()
         return frame
 
 
@@ -187,7 +197,7 @@ def load(path: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     """Read the metric tables of one run, of every run below a directory, or of several of either.
 
     Returns:
-        The columns of `fedpers.evaluation.Row`, preceded by `run` (its directory), `experiment`, `strategy`, `seed`.
+        The columns of `fedpers.tables.Row`, preceded by `run` (its directory), `experiment`, `strategy`, `seed`.
 
     Raises:
         UserError: a path holds no run.

@@ -18,10 +18,11 @@ from fedpers import client_app, records
 from fedpers.config import Config
 from fedpers.data.shards import Shards
 from fedpers.errors import UserError
-from fedpers.evaluation import Row, evaluate_clients
+from fedpers.evaluation import evaluate_clients
 from fedpers.federation import Federation, roll_call
-from fedpers.ledger import Entry, Ledger
+from fedpers.ledger import Ledger
 from fedpers.results import Run, RunWriter, summarize
+from fedpers.tables import Entry, Row
 
 _PACKAGES = ("flwr", "flwr-datasets", "torch", "torchvision", "numpy", "ray", "pandas", "pyarrow")
 

@@ -1,1 +1,1 @@
-"""Figures over finished runs: `python -m plots RUN [RUN ...]`; a run draws those that its key `figures` names."""
+"""Figures over finished runs: `python -m plots RUN [RUN ...]`, or at the end of a run by its key `figures`."""

@@ -36,9 +36,9 @@ def figure(runs: Sequence[Run]) -> Figure:
             label += _missing(group, values)
             handles.append(_curve(axes, values, label, group))
         after = f" after round {rounds.pop()}" if len(rounds) == 1 else ""
-        style.legend(made, handles, f"Personal models{after}; diamond and figure: mean over clients")
+        style.legend(made, handles, f"♦ and number: mean over clients{after}")
         axes.set_xlabel("share of clients, from worst to best (%)")
-        axes.set_ylabel("test accuracy (%)")
+        axes.set_ylabel("personal test accuracy (%)")
         axes.set_xlim(0, 100)
         bottom, top = axes.get_ylim()
         axes.set_ylim(max(bottom, 0), min(top, 101))
@@ -66,9 +66,7 @@ def _curve(axes: Axes, values: Values, label: str, group: Group) -> Artist:
     )
     mean = values.mean()
     crossing = edges[np.searchsorted(values, mean)] if np.ptp(values) > 0 else 50.0
-    axes.plot(
-        [crossing], [mean], marker="D", markersize=4.5, color=group.color, markeredgecolor="white", zorder=3
-    )
+    axes.plot([crossing], [mean], marker="D", markersize=4.5, color=group.color, markeredgecolor="white", zorder=3)
     return steps
 
 

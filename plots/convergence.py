@@ -17,7 +17,7 @@ BAND = (0.25, 0.75)
 """Quantiles over clients that the band lies between: the central half is legible even where bands overlap."""
 
 _FEW_ROUNDS = 12  # up to so many, a marker shows where the model was scored
-_OTHERS = {"global": ("global model", "#555555", "--"), "finetuned": ("personal, fine-tuned", "#009E73", ":")}
+_OTHERS = {"global": ("global", "#555555", "--"), "finetuned": ("fine-tuned", "#009E73", ":")}
 
 
 def figure(runs: Sequence[Run]) -> Figure:
@@ -33,7 +33,7 @@ def figure(runs: Sequence[Run]) -> Figure:
         handles: list[Artist] = []
         single = len(groups) == 1
         for group in groups:
-            label = "personal models" if single else group.label
+            label = "personal" if single else group.label
             handles.append(_curve(axes, group.personal_accuracy(), label, group.color, group.line))
         handles += _other_models(axes, groups[0]) if single else []
         share = f"{100 * (BAND[1] - BAND[0]):.0f} %"
@@ -41,8 +41,11 @@ def figure(runs: Sequence[Run]) -> Figure:
         style.legend(made, handles, f"{groups[0].label}: {note}" if single else note[0].upper() + note[1:])
         axes.set_xlabel("round")
         axes.set_ylabel("personal test accuracy (%)" if len(handles) == len(groups) else "test accuracy (%)")
-        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
         axes.margins(x=0.02)
+        left, right = axes.get_xlim()
+        if right - left < 1:  # a single round: there would be fractions of rounds on the axis
+            axes.set_xlim((left + right) / 2 - 1, (left + right) / 2 + 1)
         bottom, top = axes.get_ylim()
         axes.set_ylim(max(bottom, 0), min(top, 100.5))
     return made

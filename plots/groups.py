@@ -60,9 +60,7 @@ class Group:
         """
         for run in self.runs:
             if run.curve("personal", "test").empty:
-                raise UserError(
-                    f"{run.folder} holds no scored round: the run ended before its first. Leave it out"
-                )
+                raise UserError(f"{run.folder} holds no scored round: the run ended before its first. Leave it out")
         table = self.accuracy("personal")
         if table.empty:
             folders = ", ".join(str(run.folder) for run in self.runs)
@@ -77,9 +75,7 @@ def held(run: Run) -> dict[str, Any]:
         UserError: the run ended before it wrote that down.
     """
     if not (run.folder / "data.json").is_file():
-        raise UserError(
-            f"{run.folder} holds no data.json: the run ended before its first round. Leave it out"
-        )
+        raise UserError(f"{run.folder} holds no data.json: the run ended before its first round. Leave it out")
     return run.data
 
 
@@ -96,10 +92,7 @@ def group_runs(runs: list[Run]) -> list[Group]:
         members.setdefault((key, repetition), []).append(run)
     names = _names(list(members.values()))
     looks = [style.look(number) for number in range(len(names))]
-    return [
-        Group(name, tuple(group), *look)
-        for name, group, look in zip(names, members.values(), looks, strict=True)
-    ]
+    return [Group(name, tuple(group), *look) for name, group, look in zip(names, members.values(), looks, strict=True)]
 
 
 def _key(run: Run) -> str:
@@ -121,7 +114,7 @@ def _names(groups: list[list[Run]]) -> list[str]:
 
 
 def _distinction(folder: Path, rivals: list[Path]) -> str:
-    """Return as much of the end of a run's folder as no rival shares, without strategy and seed if it can be."""
+    """Return the end of a run's folder, as long as no rival shares it, without strategy and seed if it can be."""
     longest = max(len(path.resolve().parts) for path in rivals)
     for dropped in (("strategy=", "seed="), ("strategy=",), ()):
         for depth in range(1, longest + 1):

@@ -1,14 +1,16 @@
 """Who holds which class: samples by client and class, and the size of each client."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, ScalarFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 from fedpers.results import Run
@@ -16,9 +18,10 @@ from plots import style
 from plots.groups import held
 
 MANY = 60
-"""From so many clients on, the figure is as wide as the page and has no tick for each client."""
+"""Above so many clients, the figure is as wide as the page and has no tick for each client."""
 
 _MANY_CLASSES = 20
+_BLUES = ListedColormap(matplotlib.colormaps["Blues"](np.linspace(0.2, 1, 256)))  # 1 sample is no white
 _COMMON = ("_target_", "num_clients", "min_samples", "max_samples")  # what every partition has
 
 
@@ -51,39 +54,41 @@ def figure(data: dict[str, Any], title: str) -> Figure:
         sizes.set_ylabel("samples")
         sizes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         sizes.grid(visible=False, axis="x")
-        sizes.tick_params(bottom=False)
-        sizes.set_title(title, parse_math=False)
-        _heatmap(made, classes, histogram, many)
+        sizes.set_title(textwrap.fill(title, 50), parse_math=False)
+        _heatmap(made, classes, histogram)
+        sizes.tick_params(axis="x", which="both", length=0)
     return made
 
 
-def _heatmap(made: Figure, axes: Axes, histogram: NDArray[np.int64], many: bool) -> None:
+def _heatmap(made: Figure, axes: Axes, histogram: NDArray[np.int64]) -> None:
     """Draw classes by clients; who has no sample of a class stays white, so that a single one can be seen."""
     num_clients, num_classes = histogram.shape
     shown = np.ma.masked_equal(histogram.T, 0)
     norm = LogNorm(vmin=1, vmax=max(2, int(histogram.max())))
-    image = axes.imshow(
-        shown, cmap="viridis_r", norm=norm, aspect="auto", origin="lower", interpolation="nearest"
-    )
+    image = axes.imshow(shown, cmap=_BLUES, norm=norm, aspect="auto", origin="lower", interpolation="nearest")
     bar = made.colorbar(image, ax=axes, pad=0.02, aspect=15)
     bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
-    bar.ax.yaxis.set_major_formatter(ScalarFormatter())
+    bar.ax.yaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
     bar.ax.minorticks_off()
     bar.set_label("samples of a class (log)")
-    axes.grid(visible=False)
+    _axes(axes, num_clients, num_classes)
+
+
+def _axes(axes: Axes, num_clients: int, num_classes: int) -> None:
+    """Name the axes; only where there are few clients and classes can each one be told from its neighbours."""
     axes.set_xlabel("client")
     axes.set_ylabel("class")
-    few_ticks = MaxNLocator("auto", integer=True)
-    axes.xaxis.set_major_locator(few_ticks) if many else axes.set_xticks(_ticks(num_clients))
-    if num_classes > _MANY_CLASSES:
-        axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
-    else:
-        axes.set_yticks(range(num_classes))
-
-
-def _ticks(num_clients: int) -> list[int]:
-    """Return the clients whose number fits below the axis: each of up to 20, every third of 60."""
-    return list(range(0, num_clients, 1 + (num_clients - 1) // 20))
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(True)
+    for axis, number, most in ((axes.xaxis, num_clients, MANY), (axes.yaxis, num_classes, _MANY_CLASSES)):
+        if number > most:
+            axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+        else:
+            step = next(step for step in (1, 2, 5, 10) if number <= 12 * step)
+            axis.set_ticks(range(0, number, step))
+            axis.set_ticks([edge - 0.5 for edge in range(1, number)], minor=True)
+            axis.grid(visible=True, which="minor")
+    axes.tick_params(which="minor", length=0)
 
 
 def _title(run: Run) -> str:

@@ -1,5 +1,6 @@
 """What all figures have in common: sizes, fonts, colours, legends, and how a figure becomes files."""
 
+import math
 import textwrap
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -47,7 +48,7 @@ _METADATA = {
     "png": {"Software": "fedpers"},
     "pdf": {"Creator": "fedpers", "Producer": "fedpers", "CreationDate": None},
 }
-_LEGEND_CHARACTERS = 56  # of the legend's font, in one column of the paper
+_LEGEND_CHARACTERS = 64  # of the legend's font, in one column of the paper
 _HANDLE_CHARACTERS = 7  # what a legend's line and the gap after an entry take, in characters
 _LEGEND_LINE = 0.135  # height in inches
 
@@ -69,12 +70,13 @@ def look(number: int) -> tuple[str, str]:
 
 def legend(figure: Figure, handles: Sequence[Artist], title: str) -> Legend:
     """Put a legend above the axes, in as many columns as fit, and make the figure higher by its height."""
-    labels = [textwrap.fill(str(handle.get_label()), _LEGEND_CHARACTERS) for handle in handles]
+    labels = [textwrap.fill(str(handle.get_label()), _LEGEND_CHARACTERS - _HANDLE_CHARACTERS) for handle in handles]
     longest = max(len(line) for label in labels for line in label.splitlines())
     columns = min(len(labels), max(1, _LEGEND_CHARACTERS // (longest + _HANDLE_CHARACTERS)))
-    rows = [labels[start :: -(-len(labels) // columns)] for start in range(-(-len(labels) // columns))]
+    height = math.ceil(len(labels) / columns)
+    rows = [labels[start::height] for start in range(height)]
     lines = sum(max(label.count("\n") + 1 for label in row) for row in rows)
-    title = textwrap.fill(title, _LEGEND_CHARACTERS + _HANDLE_CHARACTERS)
+    title = textwrap.fill(title, _LEGEND_CHARACTERS)
     figure.set_figheight(figure.get_figheight() + _LEGEND_LINE * (lines + title.count("\n") + 1))
     made = figure.legend(handles, labels, title=title, ncols=columns, loc="outside upper center")
     for text in (*made.get_texts(), made.get_title()):

@@ -201,8 +201,8 @@ def test_only_names_under_allowed_modules(path: str) -> None:
     [
         ("fedpers.models.cnnn.cnn", "no module 'fedpers.models.cnnn'"),
         ("fedpers.models.cnn.ccn", "module 'fedpers.models.cnn' has no 'ccn'"),
-        ("fedpers.errors.difflib", "cannot be called"),
-        ("fedpers.errors.difflib.os.system", "no module 'fedpers.errors.difflib'"),
+        ("fedpers.data.images.hashlib", "cannot be called"),
+        ("fedpers.data.images.hashlib.new", "no module 'fedpers.data.images.hashlib'"),
     ],
 )
 def test_target_that_does_not_exist(path: str, expected: str) -> None:

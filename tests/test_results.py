@@ -9,9 +9,8 @@ import pytest
 from fedpers import results
 from fedpers.config import Config
 from fedpers.errors import UserError
-from fedpers.evaluation import Row
-from fedpers.ledger import Entry
 from fedpers.results import Run, RunWriter
+from fedpers.tables import Entry, Row
 
 
 def row(round: int, client: int, accuracy: float, *, split: str = "test", n: int = 10, model: str = "personal") -> Row:
@@ -26,12 +25,16 @@ def entry(round: int, direction: str, kind: str, size: int, **changes: object) -
 def run(tmp_path):  # type: ignore[no-untyped-def]
     """Two clients, three rounds: the test accuracy peaks in round 1, validation in round 2."""
     writer = RunWriter(tmp_path / "run")
-    writer.write_json("config.json", json.loads(Config(choices={"strategy": "fedavg", "experiment": "e"}, seed=3).to_json()))
+    writer.write_json(
+        "config.json", json.loads(Config(choices={"strategy": "fedavg", "experiment": "e"}, seed=3).to_json())
+    )
     accuracies = {1: (0.9, 0.9, 0.1), 2: (0.4, 0.6, 0.8), 3: (0.2, 0.6, 0.7)}  # test of 0, test of 1, validation
     for round, (first, second, val) in accuracies.items():
         rows = [row(round, 0, first, n=10), row(round, 1, second, n=30)]
         rows += [row(round, client, val, split="val", n=5) for client in (0, 1)]
-        writer.write_round(round, rows, [entry(round, "up", "weights", 100, seconds=0.5), entry(round, "down", "control", 8)])
+        writer.write_round(
+            round, rows, [entry(round, "up", "weights", 100, seconds=0.5), entry(round, "down", "control", 8)]
+        )
     return Run(tmp_path / "run")
 
 
@@ -121,3 +124,16 @@ def test_no_run_is_named(tmp_path) -> None:
         results.load(tmp_path)
     with pytest.raises(UserError, match=r"config\.json"):
         Run(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "summary.json", "metrics/round-00002.parquet"])
+def test_damaged_file_is_named(run, name) -> None:
+    (run.folder / name).write_bytes(b"{half")
+    opened = Run(run.folder)
+    with pytest.raises(UserError, match=f"{name} is damaged"):
+        _ = opened.config, opened.metrics, opened.summary
+
+
+def test_run_that_has_not_ended_has_no_summary(run) -> None:
+    with pytest.raises(UserError, match=r"summary\.json is missing: the run has not ended"):
+        _ = run.summary

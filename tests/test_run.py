@@ -111,7 +111,10 @@ BAD = {
     "cut": (["strategy=fedd2s", "strategy.dropping_set=[7]"], ["strategy.dropping_set=[7]", "Accepted: 1 to 2"]),
     "target": (["strategy._target_=os.system"], ["'os.system' is not allowed", "plugins=[module]"]),
     "missing target": (["strategy._target_=strategies.no.Such"], ["no module 'strategies.no'"]),
-    "missing data": (["experiment=fedd2s_cifar10", "dataset.root=here"], ["here/cifar-10-batches-bin", "download=true"]),
+    "missing data": (
+        ["experiment=fedd2s_cifar10", "dataset.root=here"],
+        ["here/cifar-10-batches-bin", "download=true"],
+    ),
     "cache": (["cache=/proc/none", "seed=99"], ["/proc/none", "cache=DIR"]),
     "run directory": (["out=/proc/none"], ["/proc/none", "out=DIR"]),
 }
@@ -120,7 +123,9 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_clear_message(case: str, cli, tmp_path) -> None:
     overrides, expected = BAD[case]
-    base = [text for text in SMALL if not (overrides[0].startswith("experiment") and text.startswith(("model", "part")))]
+    base = [
+        text for text in SMALL if not (overrides[0].startswith("experiment") and text.startswith(("model", "part")))
+    ]
     code, out, err = cli(*base, *overrides)
     assert code == 2
     assert out == ""
@@ -145,7 +150,13 @@ def test_debug_shows_the_traceback(cli) -> None:
 
 
 def test_a_failed_federation_keeps_its_rounds_and_exits_1(cli) -> None:
-    toy = ["strategy=fedavg", "plugins=[toys]", "strategy._target_=toys.Failing", "+strategy.client=-1", "+strategy.round=2"]
+    toy = [
+        "strategy=fedavg",
+        "plugins=[toys]",
+        "strategy._target_=toys.Failing",
+        "+strategy.client=-1",
+        "+strategy.round=2",
+    ]
     code, _, err = cli(*SMALL, *toy)
     assert code == 1
     assert "all 4 clients failed in round 2" in err
@@ -160,6 +171,15 @@ def test_an_algorithm_and_its_yaml_from_outside(cli, tmp_path) -> None:
     code, _, err = cli("--config-dir", "mine", *SMALL, "strategy=failing", "plugins=[toys]")
     assert code == 0, err
     assert "round 2: client 1 failed to train: RuntimeError: the battery is empty" in err
+
+
+def test_a_file_cannot_name_plugins(cli, tmp_path) -> None:
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "trap.yaml").write_text("# @package _global_\nplugins: [os]\nstrategy:\n  _target_: os.system\n")
+    code, _, err = cli("--config-dir", "mine", "experiment=trap", "out=run")
+    assert code == 2
+    assert "plugins=['os'] stands in a file" in err
 
 
 def test_help_names_every_choice_and_key(cli) -> None:

@@ -22,7 +22,9 @@ def make_task(model: Staged, client: Client, inputs: list[list[float]], labels: 
     for name in ("train", "val", "test"):
         data.__dict__[name] = split
     values = {"lr": 1.0, "batch_size": 100, "local_epochs": 1, "rounds": 4}
-    config = Config(**(values | {k: v for k, v in changes.items() if k in {f.name for f in dataclasses.fields(Config)}}))
+    config = Config(
+        **(values | {k: v for k, v in changes.items() if k in {f.name for f in dataclasses.fields(Config)}})
+    )
     return Task(
         config=config,
         round=int(str(changes.get("round", 1))),

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torchvision.datasets import FashionMNIST
+from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from fedpers.data import files
 from fedpers.data.images import Images
@@ -46,19 +47,9 @@ def fashion_mnist(root: str, *, download: bool, mean: tuple[float, ...], std: tu
     if not found:
         raise files.missing("fashion_mnist", folder, _FORMS)
     with tempfile.TemporaryDirectory() as scratch:
-        raw = Path(scratch) / "FashionMNIST" / "raw"
-        raw.mkdir(parents=True)
-        for name, path in found.items():
-            _place(path, raw / name)
-        try:
-            parts = [FashionMNIST(scratch, train=train) for train in (True, False)]
-        except (RuntimeError, ValueError, AssertionError, OSError) as error:
-            raise UserError(
-                f"the Fashion-MNIST files in {next(iter(found.values())).parent} are not sound IDX files "
-                f"({error}). Remove them and fetch them again"
-            ) from error
-        pixels = torch.cat([part.data for part in parts]).numpy()[..., None]
-        labels = torch.cat([part.targets for part in parts]).numpy().astype(np.int64)
+        parts = [_read(found[name], Path(scratch) / name) for name in _NAMES]
+    pixels = torch.cat(parts[0::2]).numpy()[..., None]
+    labels = torch.cat(parts[1::2]).numpy().astype(np.int64)
     return Images("fashion_mnist", pixels, labels, 10, mean, std)
 
 
@@ -76,8 +67,19 @@ def _find(root: Path) -> dict[str, Path]:
     return {}
 
 
+def _read(source: Path, plain: Path) -> torch.Tensor:
+    """Read one file by way of `plain`, where it is decompressed to."""
+    _place(source, plain)
+    read = read_image_file if "images" in source.name else read_label_file
+    try:
+        values: torch.Tensor = read(str(plain))
+    except (RuntimeError, ValueError, TypeError, KeyError, AssertionError, OSError) as error:
+        raise UserError(f"{source} is no sound IDX file ({error}). Remove it and fetch it again") from error
+    return values
+
+
 def _place(source: Path, target: Path) -> None:
-    """Put a file where torchvision expects it, decompressed."""
+    """Put a file where torchvision can read it, decompressed."""
     if source.suffix != ".gz":
         target.symlink_to(source.resolve())
         return

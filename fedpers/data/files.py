@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,8 +34,8 @@ def download(name: str, root: Path, forms: Sequence[str], fetch: Callable[[], T]
     existed = root.exists()
     try:
         return fetch()
-    except (OSError, RuntimeError) as error:  # no network, no space, a wrong checksum
+    except (OSError, RuntimeError, HTTPException) as error:  # no network, no space, a wrong checksum
         if not existed:
             shutil.rmtree(root, ignore_errors=True)
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise missing(name, root, forms, f"The download was tried and failed: {reason}") from error

@@ -1,5 +1,6 @@
 """Who holds which sample: `flwr_datasets` partitioners over labels, checked so that no client comes out empty."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,11 +66,14 @@ class Partition:
         partitioner = self.partitioner(labels[order], seeds.derive(seed, "partitioner") % 2**32)
         partitioner.dataset = table.add_column("index", order)
         try:
-            parts = [partitioner.load_partition(i)["index"] for i in range(self.num_clients)]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of every try that was not the last
+                parts = [partitioner.load_partition(i)["index"] for i in range(self.num_clients)]
         except ValueError as error:
             raise UserError(
                 f"the partition could not be made: {error}\nAccepted: fewer clients (partition.num_clients="
-                f"{self.num_clients}), a larger partition.alpha, or a smaller partition.min_samples"
+                f"{self.num_clients}), a smaller minimum (partition.min_samples={self.min_samples}) or, for dirichlet, "
+                "a larger partition.alpha"
             ) from error
         shares = [np.sort(np.asarray(part, dtype=np.int64)) for part in parts]
         smallest = min(len(share) for share in shares)

@@ -29,8 +29,10 @@ def cnn(
         kernel_size: Odd width of the square kernels; padding keeps height and width.
         hidden: Width of each hidden dense layer.
     """
-    if kernel_size % 2 == 0:
-        raise UserError(f"model.kernel_size={kernel_size} is not possible. Accepted: an odd number")
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise UserError(f"model.kernel_size={kernel_size} is not possible. Accepted: an odd number above 0")
+    if any(units < 1 for units in channels):
+        raise UserError(f"model.channels={list(channels)} is not possible. Accepted: numbers of at least 1")
     depth, height, width = shape
     if min(height, width) >> len(channels) < 1:
         raise UserError(

@@ -4,6 +4,7 @@ import math
 
 from torch import nn
 
+from fedpers.errors import UserError
 from fedpers.models.staged import Staged
 
 
@@ -20,6 +21,8 @@ def mlp(shape: tuple[int, int, int], num_classes: int, *, hidden: tuple[int, ...
 
 def dense_stages(width: int, hidden: tuple[int, ...], num_classes: int) -> dict[str, nn.Module]:
     """Return stages `fc1` ... and `head` behind an input of `width` values a sample, flattening it first."""
+    if any(units < 1 for units in hidden):
+        raise UserError(f"model.hidden={list(hidden)} is not possible. Accepted: numbers of at least 1")
     stages: dict[str, nn.Module] = {}
     for number, units in enumerate(hidden, start=1):
         flatten = [nn.Flatten()] if number == 1 else []

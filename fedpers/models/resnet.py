@@ -13,6 +13,7 @@ from typing import Literal
 from torch import nn
 from torchvision.models.resnet import BasicBlock, conv1x1
 
+from fedpers.errors import UserError
 from fedpers.models.staged import Staged
 
 
@@ -25,6 +26,9 @@ def resnet18(shape: tuple[int, int, int], num_classes: int, *, width: int, norm:
         width: Channels of the stem; the paper has 64. They double in blocks 2, 3 and 4.
         norm: GroupNorm with two groups, or BatchNorm.
     """
+    if width < 1 or (norm == "group" and width % 2):
+        accepted = "an even number above 0, as GroupNorm has two groups" if norm == "group" else "at least 1"
+        raise UserError(f"model.width={width} is not possible. Accepted: {accepted}")
     make_norm: Callable[..., nn.Module] = nn.BatchNorm2d if norm == "batch" else partial(nn.GroupNorm, 2)
     stem = nn.Sequential(nn.Conv2d(shape[0], width, 3, padding=1, bias=False), make_norm(width), nn.ReLU(inplace=True))
     stages: dict[str, nn.Module] = {"stem": stem}

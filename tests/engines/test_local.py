@@ -84,18 +84,24 @@ def test_roll_call_names_every_client(grid) -> None:
 
 
 def test_roll_call_says_who_is_missing(grid) -> None:
-    with pytest.raises(FederationError, match="2 of 6 clients did not answer.*client 4"):
+    with pytest.raises(FederationError, match=r"2 of 6 clients did not answer.*client 4"):
         roll_call(grid[0], 6, timeout=0.3)
 
 
 def test_a_run_in_which_every_client_fails_ends_with_the_reason(federate) -> None:
     toy = ["plugins=[toys]", "strategy._target_=toys.Failing", "+strategy.client=-1", "+strategy.round=2"]
-    with pytest.raises(FederationError, match="all 4 clients failed in round 2.*the battery is empty"):
+    with pytest.raises(FederationError, match=r"all 4 clients failed in round 2.*the battery is empty"):
         federate("strategy=fedavg", *toy)
 
 
 def test_a_failing_client_is_the_same_loss_on_any_number_of_threads(federate) -> None:
-    toy = ["strategy=fedavg", "plugins=[toys]", "strategy._target_=toys.Failing", "+strategy.client=2", "+strategy.round=2"]
+    toy = [
+        "strategy=fedavg",
+        "plugins=[toys]",
+        "strategy._target_=toys.Failing",
+        "+strategy.client=2",
+        "+strategy.round=2",
+    ]
     assert metric_files(federate(*toy, "engine.num_threads=1")) == metric_files(federate(*toy, "engine.num_threads=3"))
 
 

@@ -98,14 +98,18 @@ def test_one_client_is_local(federate) -> None:
 
 def test_personal_and_global_model_are_one(federate) -> None:
     table = federate("strategy=fedavg").metrics
-    personal, shared = (table[table.model == m].drop(columns="model").reset_index(drop=True) for m in ("personal", "global"))
+    personal, shared = (
+        table[table.model == m].drop(columns="model").reset_index(drop=True) for m in ("personal", "global")
+    )
     assert len(personal) == 3 * 4 * 2
     assert personal.equals(shared)
 
 
 def test_integer_buffers_keep_their_type() -> None:
     averaged = ArrayRecord({"num_batches_tracked": torch.tensor(2.6, dtype=torch.float64), "w": torch.tensor([1.5])})
-    cast = records.from_record(records.cast_like(averaged, {"num_batches_tracked": torch.tensor(0), "w": torch.zeros(1)}))
+    cast = records.from_record(
+        records.cast_like(averaged, {"num_batches_tracked": torch.tensor(0), "w": torch.zeros(1)})
+    )
     assert cast["num_batches_tracked"].dtype == torch.int64
     assert cast["num_batches_tracked"].item() == 3
     assert cast["w"].tolist() == [1.5]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from flwr.app import ArrayRecord
 from test_contract import record
-from toys import make_task, three_parameters
 from torch import nn
+from toys import make_task, three_parameters
 
 from fedpers import records
 from fedpers.build import build
@@ -129,7 +129,12 @@ def test_nothing_but_knowledge_leaves_a_client(federate) -> None:
     recorder, run = record(federate, "strategy=fedd2s")
     for reply in recorder.replies:
         assert set(reply.content.array_records[records.ARRAYS]) == set(SENT)
-    assert set(run.traffic[run.traffic.direction == "up"].kind) == {"representations", "soft_labels", "labels", "metrics"}
+    assert set(run.traffic[run.traffic.direction == "up"].kind) == {
+        "representations",
+        "soft_labels",
+        "labels",
+        "metrics",
+    }
     assert set(run.metrics.model) == {"personal"}
 
 
@@ -187,7 +192,9 @@ def test_soft_labels_follow_the_samples(config) -> None:
     }
     call = Message(RecordDict(), dst_node_id=1, message_type="train")
     metrics = MetricRecord({records.NUM_EXAMPLES: 2, "loss": 1.0})
-    half.aggregate_train(1, [Message(RecordDict({"arrays": ArrayRecord(knowledge), "metrics": metrics}), reply_to=call)])
+    half.aggregate_train(
+        1, [Message(RecordDict({"arrays": ArrayRecord(knowledge), "metrics": metrics}), reply_to=call)]
+    )
     expected = torch.tensor([[0.0, 1.0], [0.0, 3.0]]).div(2).softmax(1)
     torch.testing.assert_close(half.soft_labels[0], expected)
     torch.testing.assert_close(half.send_to(0, 2)[SOFT_LABELS], expected)

@@ -1,0 +1,1 @@
+"""Studies: lists of runs that become tables and figures. They hold no library code."""

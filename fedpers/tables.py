@@ -1,0 +1,56 @@
+"""The rows of the tables that a run leaves behind."""
+
+from dataclasses import dataclass
+
+MODELS = ("personal", "global", "finetuned")
+SPLITS = ("val", "test")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the metric table: a client's model on one of its splits after one round.
+
+    Args:
+        round: The round, counted from 1.
+        client: The client's number.
+        model: "personal", "global" or "finetuned".
+        split: "val" or "test".
+        num_examples: Samples in the split.
+        loss: Mean cross-entropy in nats.
+        accuracy: Share of correct answers, 0 to 1.
+        sampled: Whether the client trained in this round.
+    """
+
+    round: int
+    client: int
+    model: str
+    split: str
+    num_examples: int
+    loss: float
+    accuracy: float
+    sampled: bool
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One payload kind of one message.
+
+    Args:
+        round: The round, counted from 1.
+        phase: "train", or "evaluate" for messages that exist only to measure.
+        client: The client's number.
+        direction: "down" from the server, "up" to it.
+        kind: weights, representations, soft_labels, labels, prototypes, control, metrics, or error.
+        bytes: Serialized size.
+        seconds: What the client took; given once a reply, with its metrics.
+        error: Why the client failed, if it did.
+    """
+
+    round: int
+    phase: str
+    client: int
+    direction: str
+    kind: str
+    bytes: int
+    seconds: float | None = None
+    error: str | None = None

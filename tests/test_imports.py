@@ -1,0 +1,97 @@
+"""Who may import whom, read off the syntax trees."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted(
+    path for top in ("fedpers", "strategies", "plots", "experiments") for path in (ROOT / top).rglob("*.py")
+)
+OURS = ("fedpers", "strategies", "plots", "experiments", "tests")
+
+
+def imported(path: Path) -> set[str]:
+    """Return the modules that a file imports, wherever in it, `from a import b` as both a and a.b."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def under(names: set[str], *prefixes: str) -> set[str]:
+    return {name for name in names if name.startswith(tuple(f"{p}." for p in prefixes)) or name in prefixes}
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_imports_go_one_way(path: Path) -> None:
+    names, here = imported(path), relative(path)
+    top = here.partition("/")[0]
+    forbidden = {
+        "fedpers": ("strategies", "experiments", "plots", "tests"),
+        "strategies": ("experiments", "plots", "tests", "fedpers.engines", "fedpers.data", "fedpers.run"),
+        "plots": ("strategies", "experiments", "tests"),
+        "experiments": ("tests",),
+    }[top]
+    assert under(names, *forbidden) == set()
+    if top == "plots":
+        used = {name.split(".")[1] for name in under(names, "fedpers") if "." in name}
+        assert used <= {"results", "metrics", "errors"}
+
+
+FLOWER = {
+    "fedpers/client_app.py",
+    "fedpers/server_app.py",
+    "fedpers/records.py",
+    "fedpers/federation.py",
+    "fedpers/ledger.py",
+    "fedpers/evaluation.py",
+}
+
+
+def test_flower_is_met_at_the_border_only() -> None:
+    meets = {relative(path) for path in SOURCES if under(imported(path), "flwr")}
+    inside = {name for name in meets if name.startswith("fedpers/") and not name.startswith("fedpers/engines/")}
+    assert inside == FLOWER
+
+
+def test_flowers_internals_are_touched_in_one_place() -> None:
+    touches = {relative(p) for p in SOURCES if under(imported(p), "flwr.supercore.task_identity")}
+    assert touches == {"fedpers/engines/identity.py"}
+
+
+def test_hydra_is_known_to_one_module() -> None:
+    assert {relative(p) for p in SOURCES if under(imported(p), "hydra", "omegaconf")} == {"fedpers/compose.py"}
+
+
+def test_no_algorithm_is_named_in_the_simulator() -> None:
+    names = {path.stem for path in (ROOT / "configs/strategy").glob("*.yaml")} - {"local"}
+    for path in (ROOT / "fedpers").rglob("*.py"):
+        code = ast.parse(path.read_text())
+        words = {n.id.lower() for n in ast.walk(code) if isinstance(n, ast.Name)}
+        words |= {n.attr.lower() for n in ast.walk(code) if isinstance(n, ast.Attribute)}
+        words |= {n.value.lower() for n in ast.walk(code) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+        assert not words & names, path
+
+
+def test_nothing_is_unpickled() -> None:
+    for path in SOURCES:
+        names = imported(path)
+        assert not under(names, "pickle", "dill", "cloudpickle", "joblib"), path
+        text = path.read_text()
+        assert "torch.load" not in text, path
+        assert "allow_pickle=True" not in text, path
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_files_stay_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 300

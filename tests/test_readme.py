@@ -1,0 +1,60 @@
+"""The README and the docs say what is true: their commands compose, their links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from fedpers.compose import compose_config, sweep
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+README = (ROOT / "README.md").read_text()
+
+
+def commands() -> list[str]:
+    """Every `python -m fedpers.run ...` in an indented or fenced block."""
+    lines = [line.strip() for page in PAGES for line in page.read_text().splitlines()]
+    starts = re.compile(r"^(?:\S*/)?python -m fedpers\.run\b(.*)$")
+    found = [match[1].split("   ")[0].strip() for line in lines if (match := starts.match(line))]
+    return [text for text in dict.fromkeys(found) if "[" not in text.split("=")[0] and "mine" not in text]
+
+
+@pytest.mark.parametrize("text", commands())
+def test_command_composes(text: str) -> None:
+    words = text.split()
+    if "--help" in words:
+        return
+    overrides = [word for word in words if word not in ("--multirun", "-m")]
+    for job in sweep(overrides) if len(overrides) < len(words) else [overrides]:
+        assert compose_config(job).rounds >= 1
+
+
+def test_readme_shows_several_commands() -> None:
+    assert len(commands()) >= 6
+
+
+def test_first_screen_holds_two_commands_and_a_picture() -> None:
+    screen = "\n".join(README.splitlines()[:40])
+    assert "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/python -m fedpers.run" in screen
+    assert "python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' && .venv/bin/python -m pytest" in screen
+    (picture,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", screen)
+    assert (ROOT / picture).stat().st_size < 1_000_000
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    command = next(line.strip() for line in README.splitlines() if line.strip().endswith("python -m pytest"))
+    assert command in (ROOT / ".ci/run").read_text().splitlines()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
+        assert (page.parent / link).exists(), link
+
+
+def test_examples_in_contributing_are_python() -> None:
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL):
+        namespace: dict[str, object] = {"__name__": "example"}
+        exec(compile(block, "CONTRIBUTING.md", "exec"), namespace)
+        assert "FedBias" in namespace
