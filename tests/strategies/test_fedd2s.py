@@ -64,7 +64,7 @@ def test_client_loss_and_gradient_by_hand() -> None:
     q = torch.tensor([[0.25, 0.75]])
     teacher = Teacher(make(lambda_ce=2.0, lambda_kl=0.5, temperature=1.0), 1, head_with((0.0, LOG3)), q, ONE)
     loss = teacher.client_loss(model, BATCH)
-    assert float(loss) == pytest.approx(LOG2 + 2 * 2 * LOG2 + 0.5 * (0.75 * LOG3 - LOG2))
+    assert loss.item() == pytest.approx(LOG2 + 2 * 2 * LOG2 + 0.5 * (0.75 * LOG3 - LOG2))
     loss.backward()
     # the head's weight times h = 1: -1/2 + 0.5 * 1/4, and the opposite
     assert model.get_parameter("head.weight").grad.flatten().tolist() == pytest.approx([-0.375, 0.375])
