@@ -43,16 +43,17 @@ def build_client(config: Config) -> Client:
     return client
 
 
-@lru_cache(maxsize=1)
-def _open(text: str) -> tuple[Config, Shards]:
-    config = Config.from_json(text)
-    return config, prepare(config)
+@lru_cache(maxsize=64)
+def _open_data(text: str) -> Shards:
+    return prepare(Config.from_json(text))
 
 
 def open_run(text: str) -> tuple[Config, Shards]:
-    """Read a configuration and open its data, once a process."""
+    """Read a configuration and open its data; a process opens the same data once, whatever else is configured."""
+    config = Config.from_json(text)
+    keys = ("dataset", "partition", "splits", "seed", "cache", "plugins")
     with _building:
-        return _open(text)
+        return config, _open_data(Config(**{key: getattr(config, key) for key in keys}).to_json())
 
 
 class Worker:

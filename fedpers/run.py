@@ -93,12 +93,12 @@ def plan(overrides: list[str], multirun: bool, config_dir: str | None) -> dict[s
 
 def _run_all(jobs: dict[str, Config]) -> int:
     from fedpers import progress, server_app
-    from fedpers.data.shards import prepare
+    from fedpers.client_app import open_run
     from fedpers.results import check_run_directory
 
     for config in jobs.values():
         check_run_directory(Path(str(config.out)))
-        server_app.check(config, prepare(config))
+        server_app.check(*open_run(config.to_json()))
     summaries: dict[str, dict[str, Any]] = {}
     console = progress.printer()
     for name, config in jobs.items():

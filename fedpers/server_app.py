@@ -15,6 +15,7 @@ from flwr.serverapp.strategy import Strategy
 
 import fedpers
 from fedpers import client_app, records
+from fedpers.build import build, resolve
 from fedpers.config import Config
 from fedpers.data.shards import Shards
 from fedpers.errors import UserError
@@ -53,8 +54,14 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def check(config: Config, shards: Shards) -> None:
-    """Raise a UserError when the algorithm's keys do not fit the model; nothing has been written yet."""
+    """Raise a UserError when the algorithm does not fit the model, or an engine or figure cannot be had.
+
+    Nothing has been written yet.
+    """
     client_app.build_client(config).check(client_app.build_model(config, shards))
+    build(config.engine, "engine", plugins=config.plugins)
+    for number, path in enumerate(config.figures):
+        resolve(path, f"figures[{number}]", config.plugins)
 
 
 def serve(grid: Grid, config: Config, shards: Shards, writer: RunWriter, reporter: Reporter) -> None:

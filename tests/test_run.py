@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY
+from ondisk import write_cifar10_binary, write_cifar100_binary, write_fashion_mnist
 
 from fedpers.compose import ALL_GROUPS, group_choices
 from fedpers.config import Config
 from fedpers.run import main
 
+FEW = ["rounds=1", "out=run", "quiet=true", "figures=[]"]
 ROOT = Path(__file__).parent.parent
 
 
@@ -115,6 +117,7 @@ BAD = {
         ["experiment=fedd2s_cifar10", "dataset.root=here"],
         ["here/cifar-10-batches-bin", "download=true"],
     ),
+    "figure": (["figures=[plots.no.draw]"], ["figures[0]='plots.no.draw'", "no module 'plots.no'"]),
     "cache": (["cache=/proc/none", "seed=99"], ["/proc/none", "cache=DIR"]),
     "run directory": (["out=/proc/none"], ["/proc/none", "out=DIR"]),
 }
@@ -134,6 +137,28 @@ def test_bad_input_is_one_clear_message(case: str, cli, tmp_path) -> None:
     for text in expected:
         assert text in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_cifar10_in_its_own_binary_layout(cli, tmp_path) -> None:
+    write_cifar10_binary(tmp_path / "files", num_per_batch=20, seed=0)
+    code, _, err = cli(
+        "experiment=fedd2s_cifar10", "dataset.root=files", "partition=iid", "partition.num_clients=4", *FEW
+    )
+    assert code == 0, err
+    assert Path("run/summary.json").is_file()
+    data = json.loads(Path("run/data.json").read_text())
+    assert data["shape"] == [3, 32, 32]
+    assert sum(map(sum, data["label_histogram"])) == 120
+
+
+def test_cifar100_and_fashion_mnist_from_files(cli, tmp_path) -> None:
+    write_cifar100_binary(tmp_path / "files", num_train=40, num_test=20, seed=0)
+    write_fashion_mnist(tmp_path / "files", num_train=40, num_test=20, compressed=True, layout="direct")
+    few = [*FEW, "dataset.root=files", "partition=iid", "partition.num_clients=2", "participation=0.5"]
+    assert cli("experiment=fedd2s_cifar100", "model.width=4", *few)[0] == 0
+    assert cli("experiment=fedd2s_fashion_mnist", *few, "out=second")[0] == 0
+    assert Path("run/metrics/round-00001.parquet").is_file()
+    assert Path("second/metrics/round-00001.parquet").is_file()
 
 
 def test_a_run_directory_in_use_is_left_alone(cli) -> None:

@@ -28,7 +28,7 @@ FASHION_MNIST_NAMES = (
 
 def read_spec(group: str, name: str) -> dict[str, Any]:
     """Return a group's choice as it stands in `configs/`."""
-    path = Path(__file__).parents[2] / "configs" / group / f"{name}.yaml"
+    path = Path(__file__).parents[1] / "configs" / group / f"{name}.yaml"
     return yaml.safe_load(path.read_text())
 
 
