@@ -44,6 +44,7 @@ class Task:
         round: The round, counted from 1.
         client: The client's number (Flower's partition id).
         data: Its train, validation and test samples.
+        initial: The initial weights that all clients share; not to be changed.
         model: Initial weights, overlaid by received ones, overlaid by what this client kept. It may be trained in
             place.
         received: Everything that the server sent.
@@ -56,6 +57,7 @@ class Task:
     round: int
     client: int
     data: ClientData
+    initial: State
     model: Staged
     received: State
     state: State
@@ -109,8 +111,8 @@ class Task:
 class Client:
     """An algorithm's client half; the defaults are those of plain federated averaging."""
 
-    def check(self, model: Staged) -> None:
-        """Raise a UserError when this algorithm's keys do not fit the model."""
+    def check(self, model: Staged, config: Config) -> None:
+        """Raise a UserError when this algorithm's keys do not fit the model or the rest of the configuration."""
 
     def is_personal(self, key: str) -> bool:
         """Tell whether a key of the model's state dictionary stays with its client."""

@@ -1,6 +1,6 @@
 """The Flower ClientApp: from a message and a client's context to a Task, and from its Update to a reply.
 
-One `Worker` for each thread holds what clients share: a model, the initial weights, the prepared data. So a worker
+One `Worker` for each thread holds what clients share: the model, the initial weights, the prepared data. So a worker
 builds a model once, not once a client, and unpacks a round's arrays once. A client's memory is replaced only when
 everything else has succeeded; engines keep the old one when a client raises.
 """
@@ -8,6 +8,7 @@ everything else has succeeded; engines keep the old one when a client raises.
 import dataclasses
 import threading
 import time
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -17,7 +18,7 @@ from flwr.clientapp import ClientApp
 from fedpers import records, seeds
 from fedpers.build import build
 from fedpers.client import Client, State, Task
-from fedpers.config import Config
+from fedpers.config import Config, Spec
 from fedpers.data.shards import Shards, prepare
 from fedpers.models.batch_norm import local_keys, reestimate_statistics
 from fedpers.models.staged import Staged
@@ -28,13 +29,55 @@ _building = threading.Lock()
 _thread = threading.local()
 
 
-def build_model(config: Config, shards: Shards) -> Staged:
-    """Build the model with the initial weights that server and clients share."""
+def model_specs(config: Config) -> list[Spec]:
+    """Return the architectures: client k owns number k modulo their count. All but `model=mixed` have just one."""
+    return list(config.model["mixture"]) if "mixture" in config.model else [config.model]
+
+
+def build_model(config: Config, shards: Shards, client: int = 0) -> Staged:
+    """Build a client's model with the initial weights that all clients of its architecture share."""
+    specs = model_specs(config)
     with _building, seeds.seeded_initialization(config.seed, "model"):
         model: Staged = build(
-            config.model, "model", plugins=config.plugins, shape=shards.shape, num_classes=shards.num_classes
+            specs[client % len(specs)],
+            "model",
+            plugins=config.plugins,
+            shape=shards.shape,
+            num_classes=shards.num_classes,
         )
     return model.to(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class Loadable:
+    """A model whose weights are set again for every client.
+
+    Args:
+        model: The model.
+        tensors: Its state, aliasing the model's memory.
+        initial: Its initial state.
+    """
+
+    model: Staged
+    tensors: State
+    initial: State
+
+    @classmethod
+    def of(cls, model: Staged) -> "Loadable":
+        """Remember a model's initial state."""
+        tensors = model.state_dict()
+        return cls(model, tensors, {key: tensor.clone() for key, tensor in tensors.items()})
+
+    @torch.no_grad()
+    def load(self, received: State, state: State) -> Staged:
+        """Set the model to the initial weights, overlaid by received ones, overlaid by the client's own."""
+        for key, tensor in self.tensors.items():
+            tensor.copy_(state[key] if key in state else received.get(key, self.initial[key]))
+        return self.model
+
+    def is_complete(self, received: State) -> bool:
+        """Tell whether the server sent a complete model."""
+        return all(key in received for key in self.tensors)
 
 
 def build_client(config: Config) -> Client:
@@ -68,10 +111,10 @@ class Worker:
         self.text = text
         self.config, self.shards = open_run(text)
         self.client = build_client(self.config)
-        self.model = build_model(self.config, self.shards)
-        self._tensors = self.model.state_dict()  # aliases the model's memory
-        self._initial = {key: tensor.clone() for key, tensor in self._tensors.items()}
-        self._stay = local_keys(self.model, self.config.batch_norm)
+        specs = model_specs(self.config)
+        self._models = [Loadable.of(build_model(self.config, self.shards, number)) for number in range(len(specs))]
+        stay = (local_keys(loadable.model, self.config.batch_norm) for loadable in self._models)
+        self._stay = frozenset[str]().union(*stay)
         self._record: ArrayRecord | None = None
         self._received: State = {}
 
@@ -84,27 +127,22 @@ class Worker:
         client = int(context.node_config[records.PARTITION_ID])
         saved = context.state.array_records.get(records.STATE)
         received, state = self._unpack(message.content), records.from_record(saved) if saved else {}
-        self.load(received, state)
+        loadable = self.loadable(client)
         return Task(
             config=self.config,
             round=records.round_of(message.content),
             client=client,
             data=self.shards.client(client),
-            model=self.model,
+            initial=loadable.initial,
+            model=loadable.load(received, state),
             received=received,
             state=state,
             is_personal=self.is_personal,
         )
 
-    @torch.no_grad()
-    def load(self, received: State, state: State) -> None:
-        """Set the model to the initial weights, overlaid by received ones, overlaid by the client's own."""
-        for key, tensor in self._tensors.items():
-            tensor.copy_(state[key] if key in state else received.get(key, self._initial[key]))
-
-    def has_global_model(self, received: State) -> bool:
-        """Tell whether the server sent a complete model."""
-        return all(key in received for key in self._tensors)
+    def loadable(self, client: int) -> Loadable:
+        """Return the model of a client's architecture."""
+        return self._models[client % len(self._models)]
 
     def _unpack(self, content: RecordDict) -> State:
         """Return everything that the server sent; what all clients get is unpacked once."""
@@ -176,13 +214,13 @@ def _score_models(worker: Worker, message: Message, context: Context) -> dict[st
         tuned = dataclasses.replace(task, model=personal)
         tuned.fit(epochs=worker.config.finetune_epochs, purpose="finetune")
         scores |= _score("finetuned", personal, task)
-    if worker.has_global_model(task.received):
+    loadable = worker.loadable(task.client)
+    if loadable.is_complete(task.received):
         if not task.state and type(worker.client).personalize is Client.personalize:
             same = {key: value for key, value in scores.items() if key.startswith("personal/")}
             scores |= {key.replace("personal", "global", 1): value for key, value in same.items()}
         else:
-            worker.load(task.received, {})
-            scores |= _score("global", worker.model, task)
+            scores |= _score("global", loadable.load(task.received, {}), task)
     return scores
 
 

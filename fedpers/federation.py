@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -12,6 +13,17 @@ from fedpers.client import State
 from fedpers.config import Config
 from fedpers.errors import FederationError
 from fedpers.models.staged import Staged
+
+
+@runtime_checkable
+class ServerHalf(Protocol):
+    """What the ServerApp does with a server half beyond what Flower does; Flower's own strategies need none of it."""
+
+    diagnostics: dict[str, float]
+    """Figures of the round that has just been aggregated, written down by name."""
+
+    def evaluated(self, round: int, val_accuracy: float) -> None:
+        """Be told the personal models' mean validation accuracy over clients after a round."""
 
 
 @dataclass(frozen=True)

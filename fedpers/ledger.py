@@ -1,6 +1,8 @@
 """A Grid around a Grid that keeps the books: who was called, what was sent and received, how long it took."""
 
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import cast
 
 from flwr.app import Message, MessageType, RecordDict
@@ -9,7 +11,22 @@ from flwr.supercore.run import Run
 
 from fedpers import records
 from fedpers.errors import FederationError
-from fedpers.tables import Entry
+from fedpers.tables import Diagnostic, Entry
+
+
+@dataclass
+class Books:
+    """What a Ledger wrote down.
+
+    Args:
+        entries: One for each message and payload kind.
+        trained: The clients that trained.
+        diagnostics: The finite figures that they reported.
+    """
+
+    entries: list[Entry]
+    trained: set[int]
+    diagnostics: list[Diagnostic]
 
 
 class Ledger(Grid):
@@ -24,13 +41,11 @@ class Ledger(Grid):
         """Start with empty books."""
         self._grid = grid
         self._clients = {node: client for client, node in nodes.items()}
-        self._entries: list[Entry] = []
-        self._trained: set[int] = set()
+        self._books = Books([], set(), [])
 
-    def take(self) -> tuple[list[Entry], set[int]]:
-        """Return the entries since the last call and the clients that trained in that time, and forget both."""
-        taken = self._entries, self._trained
-        self._entries, self._trained = [], set()
+    def take(self) -> "Books":
+        """Return what was recorded since the last call, and forget it."""
+        taken, self._books = self._books, Books([], set(), [])
         return taken
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
@@ -60,7 +75,7 @@ class Ledger(Grid):
 
     def _record(self, message: Message, number: int, node: int, sizes: dict[str, int]) -> None:
         phase, client = message.metadata.message_type.partition(".")[0], self._clients[node]
-        self._entries += [Entry(number, phase, client, "down", kind, size) for kind, size in sizes.items()]
+        self._books.entries += [Entry(number, phase, client, "down", kind, size) for kind, size in sizes.items()]
 
     def _record_reply(self, reply: Message, number: int) -> None:
         phase, client = (
@@ -68,15 +83,23 @@ class Ledger(Grid):
             self._clients[reply.metadata.src_node_id],
         )
         if reply.has_error():
-            self._entries.append(Entry(number, phase, client, "up", "error", 0, error=reply.error.reason))
+            self._books.entries.append(Entry(number, phase, client, "up", "error", 0, error=reply.error.reason))
             return
         if phase == MessageType.TRAIN:
-            self._trained.add(client)
+            self._books.trained.add(client)
         metrics = next(iter(reply.content.metric_records.values()), None)
+        if phase == MessageType.TRAIN and metrics:
+            self._books.diagnostics += [
+                Diagnostic(number, client, name, float(value))
+                for name, value in metrics.items()
+                if name not in (records.NUM_EXAMPLES, records.SECONDS)
+                and not isinstance(value, list)
+                and math.isfinite(value)
+            ]
         seconds = cast(float | None, metrics.get(records.SECONDS)) if metrics else None
         for kind, size in records.bytes_by_kind(reply.content).items():
             spent = seconds if kind == "metrics" else None
-            self._entries.append(Entry(number, phase, client, "up", kind, size, seconds=spent))
+            self._books.entries.append(Entry(number, phase, client, "up", kind, size, seconds=spent))
 
     # everything below is passed on
 

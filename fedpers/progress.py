@@ -4,19 +4,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fedpers.tables import MODELS, Entry, Row
-
-
-def mean_accuracy(rows: list[Row], split: str) -> float | None:
-    """Return the personal models' mean accuracy over clients, None without evaluation."""
-    values = [row.accuracy for row in rows if row.model == "personal" and row.split == split]
-    return float(np.mean(values)) if values else None
+from fedpers.tables import MODELS, Entry, Row, mean_accuracy
 
 
 class Display:

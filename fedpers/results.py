@@ -5,6 +5,8 @@
     data.json                      who holds what: sizes and label histogram of every client
     metrics/round-00001.parquet    one row for each client, model and split (`fedpers.tables.Row`)
     traffic/round-00001.parquet    one row for each message and payload kind (`fedpers.tables.Entry`)
+    diagnostics/round-00001.parquet  one row for each figure that clients or server reported
+                                   (`fedpers.tables.Diagnostic`)
     summary.json                   the headline, once the run has ended
     figures/                       what was drawn of it
 
@@ -28,7 +30,7 @@ import pyarrow.parquet as pq
 from fedpers import metrics
 from fedpers.config import Config
 from fedpers.errors import UserError
-from fedpers.tables import MODELS, SPLITS, Entry, Row
+from fedpers.tables import MODELS, SPLITS, Diagnostic, Entry, Row
 
 _ARROW = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
 
@@ -56,7 +58,7 @@ class RunWriter:
         self.folder = folder
         check_run_directory(folder)
         try:
-            for name in ("metrics", "traffic", "figures"):
+            for name in ("metrics", "traffic", "diagnostics", "figures"):
                 (folder / name).mkdir(parents=True)
         except OSError as error:
             raise _unwritable(folder, error) from error
@@ -67,8 +69,12 @@ class RunWriter:
         scratch.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
         scratch.replace(self.folder / name)
 
-    def write_round(self, round: int, rows: Sequence[Row], entries: Sequence[Entry]) -> None:
+    def write_round(
+        self, round: int, rows: Sequence[Row], entries: Sequence[Entry], diagnostics: Sequence[Diagnostic] = ()
+    ) -> None:
         """Write a round's tables; a round without evaluation has no metric table."""
+        if diagnostics:
+            self._write_table("diagnostics", round, diagnostics, Diagnostic)
         if rows:
             self._write_table("metrics", round, rows, Row)
         self._write_table("traffic", round, entries, Entry)
@@ -144,6 +150,11 @@ class Run:
     def traffic(self) -> pd.DataFrame:
         """One row for each message and payload kind."""
         return self._table("traffic", Entry)
+
+    @cached_property
+    def diagnostics(self) -> pd.DataFrame:
+        """One row for each figure that a client, or the server as client -1, reported of a round."""
+        return self._table("diagnostics", Diagnostic)
 
     @property
     def label(self) -> str:

@@ -14,16 +14,16 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
 
 import fedpers
-from fedpers import client_app, records
+from fedpers import client_app, records, seeds
 from fedpers.build import build, resolve
 from fedpers.config import Config
 from fedpers.data.shards import Shards
 from fedpers.errors import UserError
 from fedpers.evaluation import evaluate_clients
-from fedpers.federation import Federation, roll_call
+from fedpers.federation import Federation, ServerHalf, roll_call
 from fedpers.ledger import Ledger
 from fedpers.results import Run, RunWriter, summarize
-from fedpers.tables import Entry, Row
+from fedpers.tables import Diagnostic, Entry, Row, mean_accuracy
 
 _PACKAGES = ("flwr", "flwr-datasets", "torch", "torchvision", "numpy", "ray", "pandas", "pyarrow")
 
@@ -58,7 +58,20 @@ def check(config: Config, shards: Shards) -> None:
 
     Nothing has been written yet.
     """
-    client_app.build_client(config).check(client_app.build_model(config, shards))
+    algorithm = client_app.build_client(config)
+    models = [client_app.build_model(config, shards, i) for i in range(len(client_app.model_specs(config)))]
+    for model in models:
+        algorithm.check(model, config)
+        if model.stage_names != models[0].stage_names:
+            raise UserError(
+                f"model.mixture has stages {', '.join(models[0].stage_names)} and {', '.join(model.stage_names)}. "
+                "Accepted: models whose stages have the same names"
+            )
+        if len(models) > 1 and not all(algorithm.is_personal(key) for key in model.state_dict()):
+            raise UserError(
+                f"strategy={config.choices.get('strategy')} shares weights, which clients of several architectures "
+                "(model.mixture) cannot. Accepted: a strategy that keeps all weights on the clients, or one model"
+            )
     build(config.engine, "engine", plugins=config.plugins)
     for number, path in enumerate(config.figures):
         resolve(path, f"figures[{number}]", config.plugins)
@@ -89,12 +102,18 @@ def serve(grid: Grid, config: Config, shards: Shards, writer: RunWriter, reporte
     def after_round(round: int, arrays: ArrayRecord) -> MetricRecord | None:
         if round == 0:  # Flower also asks before the first round
             return None
-        entries, trained = ledger.take()
-        rows: list[Row] = []
+        books = ledger.take()
+        entries, diagnostics, rows = books.entries, books.diagnostics, list[Row]()
         if config.evaluates(round):
-            rows = evaluate_clients(ledger, round, arrays, nodes, trained)
-            entries = entries + ledger.take()[0]
-        writer.write_round(round, rows, entries)
+            rows = evaluate_clients(ledger, round, arrays, nodes, books.trained)
+            entries = entries + ledger.take().entries
+        if isinstance(strategy, ServerHalf):
+            reported = sorted(strategy.diagnostics.items())
+            diagnostics = diagnostics + [Diagnostic(round, seeds.SERVER, name, value) for name, value in reported]
+            accuracy = mean_accuracy(rows, "val")
+            if accuracy is not None:
+                strategy.evaluated(round, accuracy)
+        writer.write_round(round, rows, entries, diagnostics)
         reporter.round_done(round, rows, entries)
         return None
 

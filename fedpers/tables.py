@@ -54,3 +54,26 @@ class Entry:
     bytes: int
     seconds: float | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One figure of the training phase of a round.
+
+    Args:
+        round: The round, counted from 1.
+        client: The client's number; -1 for the server.
+        name: What was measured, e.g. "loss"; a slash separates parts ("drift/conv1").
+        value: The figure.
+    """
+
+    round: int
+    client: int
+    name: str
+    value: float
+
+
+def mean_accuracy(rows: list[Row], split: str) -> float | None:
+    """Return the personal models' mean accuracy over clients, None without evaluation."""
+    values = [row.accuracy for row in rows if row.model == "personal" and row.split == split]
+    return sum(values) / len(values) if values else None

@@ -13,6 +13,7 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 
 from fedpers import records
 from fedpers.client import Client, State
+from fedpers.config import Config
 from fedpers.federation import Federation
 from fedpers.models.staged import Staged, stage_of
 
@@ -28,6 +29,7 @@ class ServerAverage(FedAvg):
         """Leave evaluation to the ServerApp, which scores every client."""
         super().__init__(fraction_evaluate=0.0, min_available_nodes=1, min_train_nodes=1)
         self.federation = federation
+        self.diagnostics: dict[str, float] = {}
         self._clients = {node: client for client, node in federation.nodes.items()}
 
     def client_of(self, reply: Message) -> int:
@@ -46,6 +48,9 @@ class ServerAverage(FedAvg):
             content = RecordDict({**shared, records.OWN: records.to_record(own)}) if own else shared
             messages.append(Message(content, dst_node_id=self.federation.nodes[client], message_type=MessageType.TRAIN))
         return messages
+
+    def evaluated(self, round: int, val_accuracy: float) -> None:
+        """Be told the personal models' mean validation accuracy over clients; nothing follows from it by default."""
 
     def send_to(self, client: int, round: int) -> State:
         """Return what one client alone is sent in a round; nothing by default."""
@@ -79,7 +84,7 @@ class PersonalLayers(Algorithm):
 
     personal: tuple[str, ...]
 
-    def check(self, model: Staged) -> None:
+    def check(self, model: Staged, config: Config) -> None:
         """Check the stages' names."""
         model.check_stages(self.personal, "strategy.personal")
 

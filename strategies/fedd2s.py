@@ -12,44 +12,44 @@ server owns one head g_c a cut. Nothing but representations, soft labels and lab
     Server   L_g = CE(g_c(h), y) + μ T² KL(p ‖ g_c(h)/T)                               on all that was sent, by Adam
              q = softmax(g_c(h)/T), sent back to the client when it is next sampled
 
-The personal model is f_k; there is no global model.
+The personal model is f_k; there is no global model. The server half is `strategies.fedd2s_server.HeadServer`.
 
 Deviations: the paper's full text was not at hand. The above is our reading of its abstract and public summaries; the
 form of the losses, the warm-up rule (a head never teaches before it has been trained), the pooling of h before it is
 sent and all defaults are ours. KL(q ‖ f) stands for the cross-entropy with target q less q's entropy, a constant.
 """
 
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from flwr.app import ArrayRecord, Message, MetricRecord
 from torch import Tensor, nn
 
-from fedpers import records, seeds
-from fedpers.client import State, Task, Update
+from fedpers.client import Task, Update
+from fedpers.config import Config
 from fedpers.errors import UserError
 from fedpers.federation import Federation
 from fedpers.models.staged import Staged
-from fedpers.training import Batch, Split, collect, fit
-from strategies.base import Algorithm, ServerAverage
-
-HEAD = "server_head/"
-CUT = "control/cut"
-SOFT_LABELS = "soft_labels/q"
-SENT = ("representations/h", "soft_labels/p", "labels/y", "labels/count")
+from fedpers.training import Batch, Split, collect
+from strategies.base import Algorithm
+from strategies.dropping import scheduled_cut
+from strategies.fedd2s_server import CUT, SENT, SOFT_LABELS, HeadServer, frozen_head
+from strategies.knowledge import add_noise, class_means, clip_rows, distill, projection_matrix, represent
 
 
 @dataclass(frozen=True)
 class FedD2S(Algorithm):
-    """Both halves of FedD2S.
+    """The hyper-parameters and the client half.
 
     Args:
-        dropping: "schedule" drops one cut every interval, "none" stays at the first cut of the set.
+        dropping: "schedule" drops one cut every interval, "adaptive" when validation accuracy stops rising, "none"
+            stays at the first cut of the set.
         dropping_set: Cuts from deep to shallow; None for every cut of the model.
         dropping_interval: Rounds a cut is active; None shares the rounds evenly over the set.
+        patience: For adaptive dropping: rounds without a rise.
+        min_delta: For adaptive dropping: what counts as a rise of the mean validation accuracy, 0 to 1.
         lambda_ce: Weight λ_ce of the head's cross-entropy in the client's loss.
         lambda_kl: Weight λ_kl of the distillation from the server's soft labels.
         kl_on: Where that distillation acts: the whole "model" f_k, or only the "head" g_c(h) on the shared stages.
@@ -57,17 +57,27 @@ class FedD2S(Algorithm):
         mu: Weight μ of the clients' soft labels in the server's loss.
         knowledge: What a client sends: every sample's representation, or its class means.
         feedback: What a client is sent: the "head", its "soft_labels", or "both".
-        head_hidden: Width of the heads' hidden layer.
+        soft_label_max_age: Rounds after which soft labels are too old to be sent; None for never.
+        heads: "global" heads learn from all clients; "own": every client gets heads trained on its own knowledge alone,
+            which is the control without a federation.
+        head_hidden: Width of the heads' hidden layer, or one width for each cut of the set; 0 for a linear head.
+        head_norm: Put a LayerNorm in front of the heads.
         pool: Feature maps are averaged to at most pool x pool before they are sent.
+        projection: Project representations to this many values by a fixed random matrix; None sends them as they are.
+        wire: Type of representations, soft labels and heads on the wire.
+        knowledge_clip: Largest L2 norm of a representation that is sent; None does not clip.
+        knowledge_noise: Standard deviation of Gaussian noise on representations and soft labels that are sent.
         server_epochs: Passes over the clients' knowledge a round.
         server_lr: Learning rate of the server's Adam.
         server_batch_size: Samples in a batch of the server.
         clip_norm: Largest gradient norm in a client; None does not clip.
     """
 
-    dropping: Literal["schedule", "none"]
+    dropping: Literal["schedule", "adaptive", "none"]
     dropping_set: tuple[int, ...] | None
     dropping_interval: int | None
+    patience: int
+    min_delta: float
     lambda_ce: float
     lambda_kl: float
     kl_on: Literal["model", "head"]
@@ -75,8 +85,15 @@ class FedD2S(Algorithm):
     mu: float
     knowledge: Literal["samples", "class_means"]
     feedback: Literal["head", "soft_labels", "both"]
-    head_hidden: int
+    soft_label_max_age: int | None
+    heads: Literal["global", "own"]
+    head_hidden: int | tuple[int, ...]
+    head_norm: bool
     pool: int
+    projection: int | None
+    wire: Literal["float32", "float16"]
+    knowledge_clip: float | None
+    knowledge_noise: float
     server_epochs: int
     server_lr: float
     server_batch_size: int
@@ -84,68 +101,102 @@ class FedD2S(Algorithm):
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        above_zero = ("temperature", "head_hidden", "pool", "server_epochs", "server_lr", "server_batch_size")
-        for key in (*above_zero, "dropping_interval", "clip_norm"):
+        above_zero = ("temperature", "pool", "server_epochs", "server_lr", "server_batch_size", "patience")
+        optional = ("dropping_interval", "soft_label_max_age", "projection", "knowledge_clip", "clip_norm")
+        for key in (*above_zero, *optional):
             value = getattr(self, key)
             if value is not None and not value > 0:
                 raise UserError(f"strategy.{key}={value} is not possible. Accepted: a number above 0")
-        for key in ("lambda_ce", "lambda_kl", "mu"):
+        for key in ("lambda_ce", "lambda_kl", "mu", "min_delta", "knowledge_noise"):
             if not getattr(self, key) >= 0:
                 raise UserError(f"strategy.{key}={getattr(self, key)} is not possible. Accepted: at least 0")
+        widths = (self.head_hidden,) if isinstance(self.head_hidden, int) else self.head_hidden
+        if min(widths, default=-1) < 0:
+            raise UserError(f"strategy.head_hidden={self.head_hidden} is not possible. Accepted: at least 0")
         if self.dropping_set == ():
             raise UserError("strategy.dropping_set=[] is not possible. Accepted: at least one cut, or null for all")
 
-    def check(self, model: Staged) -> None:
-        """Check the cuts."""
-        model.check_cuts(self.cuts(len(model)), "strategy.dropping_set")
+    def check(self, model: Staged, config: Config) -> None:
+        """Check the cuts against the model, and adaptive dropping against the splits."""
+        cuts = self.cuts(len(model))
+        model.check_cuts(cuts, "strategy.dropping_set")
+        if not isinstance(self.head_hidden, int) and len(self.head_hidden) != len(cuts):
+            raise UserError(
+                f"strategy.head_hidden={list(self.head_hidden)} does not fit the dropping set {list(cuts)}. "
+                f"Accepted: one width, or {len(cuts)} of them"
+            )
+        if self.dropping == "adaptive" and not config.splits[1]:
+            raise UserError(
+                f"strategy.dropping=adaptive needs validation samples, but splits={config.splits}. "
+                "Accepted: a share for validation above 0, or dropping=schedule"
+            )
 
     def cuts(self, num_stages: int) -> tuple[int, ...]:
         """Return the dropping set of a model with this many stages."""
         return tuple(range(num_stages - 1, 0, -1)) if self.dropping_set is None else self.dropping_set
 
     def active_cut(self, round: int, num_rounds: int, num_stages: int) -> int:
-        """Return c_t, the cut that is active in round t, counted from 1."""
+        """Return c_t, the cut that is active in round t, counted from 1, unless dropping is adaptive."""
         cuts = self.cuts(num_stages)
-        if self.dropping == "none":
-            return cuts[0]
         interval = self.dropping_interval or -(-num_rounds // len(cuts))
-        return cuts[min((round - 1) // interval, len(cuts) - 1)]
+        return cuts[0] if self.dropping == "none" else scheduled_cut(cuts, interval, round)
+
+    def hidden_width(self, cut: int, num_stages: int) -> int:
+        """Return the width of the hidden layer of the head at a cut."""
+        hidden = self.head_hidden
+        return hidden if isinstance(hidden, int) else hidden[self.cuts(num_stages).index(cut)]
 
     def is_personal(self, key: str) -> bool:
         """Keep all weights."""
         return True
 
-    def server(self, federation: Federation) -> "HeadServer":
+    def server(self, federation: Federation) -> HeadServer:
         """Return the server half."""
         return HeadServer(self, federation)
 
     def train(self, task: Task) -> Update:
         """Learn from the labels, the server's head and its soft labels, then send knowledge at the active cut."""
-        cut = int(task.received[CUT])
-        teacher = Teacher(self, cut, frozen_head(task.received), task.received.get(SOFT_LABELS), task.data.train)
+        cut, q = int(task.received[CUT]), task.received.get(SOFT_LABELS)
+        if q is not None:
+            q = soft_label_of_each_sample(q.float(), task.data.train.labels, self.knowledge)
+        teacher = Teacher(self, cut, frozen_head(task.received), q, task.config.seed)
         loss = task.fit(teacher.client_loss, clip_norm=self.clip_norm)
-        knowledge = self.extract_knowledge(task.model, task.data.train, cut)
-        return Update(send=dict(zip(SENT, knowledge, strict=True)), keep=task.personal(), metrics={"loss": loss})
+        h, p = self.observe(task.model, task.data.train, cut, task.config.seed)
+        agreement = math.nan if q is None else float((p.argmax(1) == q.argmax(1)).float().mean())
+        send = self.extract_knowledge(h, p, task.data.train.labels, task.generator("noise"))
+        metrics = {"loss": loss, "agreement": agreement, **drift(task)}
+        return Update(send=dict(zip(SENT, send, strict=True)), keep=task.personal(), metrics=metrics)
 
-    def extract_knowledge(self, model: Staged, data: Split, cut: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return representations (n, d), soft labels (n, classes), labels (n,) and the samples behind each (n,)."""
+    def embed(self, hidden: Tensor, seed: int) -> Tensor:
+        """Return a representation as the federation sees it: (n, d), pooled and projected."""
+        h = represent(hidden, self.pool)
+        return h if self.projection is None else h @ projection_matrix(h.shape[1], self.projection, seed)
+
+    def observe(self, model: Staged, data: Split, cut: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Return h (n, d) and p (n, classes) of all samples, in order."""
         model.eval()
 
-        def observe(inputs: Tensor) -> tuple[Tensor, ...]:
+        def forward(inputs: Tensor) -> tuple[Tensor, ...]:
             hidden = model.run_to(inputs, cut)
-            return represent(hidden, self.pool), (model.run_from(hidden, cut) / self.temperature).softmax(1)
+            return self.embed(hidden, seed), (model.run_from(hidden, cut) / self.temperature).softmax(1)
 
-        h, p = collect(observe, data)
+        h, p = collect(forward, data)
+        return h, p
+
+    def extract_knowledge(
+        self, h: Tensor, p: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return what leaves the client: representations, soft labels, labels and the samples behind each row."""
+        h = clip_rows(h, self.knowledge_clip)
+        counts = torch.ones_like(labels)
         if self.knowledge == "class_means":
-            return class_means(h, p, data.labels)
-        return h, p, data.labels, torch.ones_like(data.labels)
-
-    def distill(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return T² KL(target ‖ softmax(logits/T)) of every sample; target (n, classes), result (n,)."""
-        log_q = F.log_softmax(logits / self.temperature, dim=1)
-        return self.temperature**2 * F.kl_div(log_q, target, reduction="none").sum(1)
+            h, p, labels, counts = class_means(h, p, labels)
+        h, p = add_noise(h, p, self.knowledge_noise, generator)
+        dtype = torch.float16 if self.wire == "float16" else torch.float32
+        return h.to(dtype), p.to(dtype), labels, counts
 
 
+@dataclass(frozen=True)
 class Teacher:
     """What the federation gives one client in one round.
 
@@ -153,18 +204,15 @@ class Teacher:
         algorithm: The hyper-parameters.
         cut: The active cut.
         head: g_c, frozen; None before it has been trained.
-        soft_labels: q, (samples, classes) or, for class means, (classes present, classes); None if there is none.
-        data: The client's training samples.
+        soft_labels: q of every training sample, (n, classes); None if there are none.
+        seed: The run's seed.
     """
 
-    def __init__(
-        self, algorithm: FedD2S, cut: int, head: nn.Module | None, soft_labels: Tensor | None, data: Split
-    ) -> None:
-        """Give every training sample its row of soft labels."""
-        self.algorithm, self.cut, self.head = algorithm, cut, head
-        self.soft_labels = soft_labels
-        if soft_labels is not None and algorithm.knowledge == "class_means":
-            self.soft_labels = soft_labels[data.labels.unique(return_inverse=True)[1]]
+    algorithm: FedD2S
+    cut: int
+    head: nn.Module | None
+    soft_labels: Tensor | None
+    seed: int = 0
 
     def client_loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return L_k of a batch."""
@@ -174,117 +222,28 @@ class Teacher:
         logits = model.run_from(hidden, self.cut)
         loss = F.cross_entropy(logits, batch.labels)
         on_head = None
-        if self.head is not None and (a.lambda_ce or a.kl_on == "head"):
-            on_head = self.head(represent(hidden, a.pool))
+        if self.head is not None and (a.lambda_ce or (a.lambda_kl and a.kl_on == "head")):
+            on_head = self.head(a.embed(hidden, self.seed))
             if a.lambda_ce:
                 loss = loss + a.lambda_ce * F.cross_entropy(on_head, batch.labels)
         student = logits if a.kl_on == "model" else on_head
         if self.soft_labels is not None and student is not None and a.lambda_kl:
-            loss = loss + a.lambda_kl * a.distill(student, self.soft_labels[batch.index]).mean()
+            loss = loss + a.lambda_kl * distill(student, self.soft_labels[batch.index], a.temperature).mean()
         return loss
 
 
-def represent(hidden: Tensor, pool: int) -> Tensor:
-    """Flatten a representation; feature maps (n, C, H, W) are averaged to at most pool x pool first."""
-    if hidden.dim() == 4 and max(hidden.shape[2:]) > pool:
-        hidden = F.adaptive_avg_pool2d(hidden, pool)
-    return hidden.flatten(1)
+def soft_label_of_each_sample(q: Tensor, labels: Tensor, knowledge: str) -> Tensor:
+    """Give every training sample its row; for class means that is the row of its class."""
+    return q[labels.unique(return_inverse=True)[1]] if knowledge == "class_means" else q
 
 
-def class_means(h: Tensor, p: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the means of h and p over each class present, the classes in ascending order, and their counts."""
-    classes, inverse, counts = labels.unique(return_inverse=True, return_counts=True)
-    means = [torch.zeros(len(classes), x.shape[1]).index_add_(0, inverse, x) / counts[:, None] for x in (h, p)]
-    return means[0], means[1], classes, counts
-
-
-def make_head(width: int, hidden: int, num_classes: int) -> nn.Sequential:
-    """Build g_c: one hidden layer on a flat representation."""
-    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, num_classes))
-
-
-def frozen_head(received: State) -> nn.Module | None:
-    """Rebuild the head that the server sent, if it sent one; its weights are constants to the client."""
-    state = {key.removeprefix(HEAD): tensor for key, tensor in received.items() if key.startswith(HEAD)}
-    if not state:
-        return None
-    hidden, width = state["0.weight"].shape
-    with torch.device("meta"):
-        head = make_head(width, hidden, len(state["2.bias"]))
-    head.load_state_dict(state, assign=True)
-    return head.requires_grad_(False)
-
-
-class HeadServer(ServerAverage):
-    """Trains the head of the active cut on the clients' knowledge and distils it back.
-
-    Args:
-        algorithm: The hyper-parameters.
-        federation: What the server knows before the first round.
-    """
-
-    def __init__(self, algorithm: FedD2S, federation: Federation) -> None:
-        """Start without any head: none is sent before it has been trained."""
-        super().__init__(federation)
-        self.algorithm = algorithm
-        self.num_stages = len(federation.model())
-        self.heads: dict[int, nn.Sequential] = {}
-        self.soft_labels: dict[int, Tensor] = {}
-
-    def cut(self, round: int) -> int:
-        """Return the active cut."""
-        return self.algorithm.active_cut(round, self.federation.config.rounds, self.num_stages)
-
-    def send_to(self, client: int, round: int) -> State:
-        """Return the active cut, its head once that is trained, and the soft labels of the client's last knowledge."""
-        a, cut = self.algorithm, self.cut(round)
-        state: State = {CUT: torch.tensor(cut)}
-        if a.feedback != "soft_labels" and cut in self.heads and (a.lambda_ce or a.kl_on == "head"):
-            state |= {HEAD + key: tensor for key, tensor in self.heads[cut].state_dict().items()}
-        if a.feedback != "head" and client in self.soft_labels and a.lambda_kl:
-            state[SOFT_LABELS] = self.soft_labels[client]
-        return state
-
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Train the active head on what was sent, then let it label every sample."""
-        valid, _ = self._check_and_log_replies(sorted(replies, key=self.client_of), is_train=True)
-        if not valid:
-            return None, None
-        cut = self.cut(server_round)
-        sent = [records.from_record(reply.content.array_records[records.ARRAYS]) for reply in valid]
-        self.train_head(cut, server_round, tuple(torch.cat([state[key] for state in sent]) for key in SENT))
-        head, temperature = self.heads[cut].eval(), self.algorithm.temperature
-        with torch.no_grad():
-            for reply, state in zip(valid, sent, strict=True):
-                self.soft_labels[self.client_of(reply)] = (head(state[SENT[0]]) / temperature).softmax(1)
-        metrics = self.train_metrics_aggr_fn([reply.content for reply in valid], self.weighted_by_key)
-        return ArrayRecord(), metrics
-
-    def train_head(self, cut: int, round: int, knowledge: tuple[Tensor, ...]) -> float:
-        """Minimize L_g, each row weighted by the samples behind it, and return the last epoch's mean loss."""
-        a, seed = self.algorithm, self.federation.config.seed
-        h, p, labels, counts = knowledge
-        weights = counts / counts.float().mean()
-        if cut not in self.heads:
-            with seeds.seeded_initialization(seed, f"head {cut}"):
-                self.heads[cut] = make_head(h.shape[1], a.head_hidden, self.federation.num_classes)
-
-        def server_loss(model: nn.Module, batch: Batch) -> Tensor:
-            logits = model(batch.inputs)
-            losses = F.cross_entropy(logits, batch.labels, reduction="none")
-            if a.mu:
-                losses = losses + a.mu * a.distill(logits, p[batch.index])
-            return (weights[batch.index] * losses).mean()
-
-        head = self.heads[cut]
-        return fit(
-            head,
-            Split(h, labels),
-            epochs=a.server_epochs,
-            batch_size=a.server_batch_size,
-            optimizer=torch.optim.Adam(head.parameters(), lr=a.server_lr),
-            generator=seeds.torch_generator(seed, "server", round=round),
-            objective=server_loss,
-        )
+def drift(task: Task) -> dict[str, float]:
+    """Return ‖w − w_0‖ / ‖w_0‖ of each stage of the model, from its initialization."""
+    distances = {}
+    for name, stage in task.model.named_children():
+        pairs = [(p.detach(), task.initial[f"{name}.{key}"]) for key, p in stage.named_parameters()]
+        if pairs:
+            moved = sum(float((now - then).square().sum()) for now, then in pairs)
+            length = sum(float(then.square().sum()) for _, then in pairs)
+            distances[f"drift/{name}"] = (moved / max(length, 1e-12)) ** 0.5
+    return distances

@@ -32,7 +32,8 @@ def test_choices_keys_are_commented_and_fit_their_target(group: str, name: str) 
     values = getattr(spec, group)
     documented = {key for key, _, _ in keys(group_choices(group)[name])}
     assert documented == set(values) - {"_target_"}
-    assert callable(resolve(values["_target_"], group))
+    for part in values.get("mixture", [values]):
+        assert callable(resolve(part["_target_"], group))
 
 
 @pytest.mark.parametrize("name", group_choices("experiment"))
@@ -41,7 +42,7 @@ def test_experiment_builds(name: str) -> None:
     shape = SHAPES[config.choices["dataset"]]
     model = build(config.model, "model", shape=shape, num_classes=10)
     algorithm = build(config.strategy, "strategy")
-    algorithm.check(model)
+    algorithm.check(model, config)
     for group in set(GROUPS) - {"dataset", "model", "strategy"}:
         build(getattr(config, group), group)
     for path in config.figures:

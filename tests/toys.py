@@ -30,6 +30,7 @@ def make_task(model: Staged, client: Client, inputs: list[list[float]], labels: 
         round=int(str(changes.get("round", 1))),
         client=0,
         data=data,
+        initial={key: value.clone() for key, value in model.state_dict().items()},
         model=model,
         received=changes.get("received", {}),  # type: ignore[arg-type]
         state=changes.get("state", {}),  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ def cnn(
     channels: tuple[int, ...],
     kernel_size: int,
     hidden: tuple[int, ...],
+    depth: int,
 ) -> Staged:
     """Build stages `conv1`, `conv2`, ... (convolution, ReLU, 2x2 max pooling), `fc1`, ..., `head`.
 
@@ -28,12 +29,15 @@ def cnn(
         channels: Output channels of each convolution.
         kernel_size: Odd width of the square kernels; padding keeps height and width.
         hidden: Width of each hidden dense layer.
+        depth: Convolutions in each stage; models that differ in nothing else agree in the shapes at every cut.
     """
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise UserError(f"model.kernel_size={kernel_size} is not possible. Accepted: an odd number above 0")
     if any(units < 1 for units in channels):
         raise UserError(f"model.channels={list(channels)} is not possible. Accepted: numbers of at least 1")
-    depth, height, width = shape
+    if depth < 1:
+        raise UserError(f"model.depth={depth} is not possible. Accepted: at least 1")
+    inputs, height, width = shape
     if min(height, width) >> len(channels) < 1:
         raise UserError(
             f"model.channels={list(channels)}: {len(channels)} halvings leave nothing of images of "
@@ -41,7 +45,10 @@ def cnn(
         )
     stages: dict[str, nn.Module] = {}
     for number, units in enumerate(channels, start=1):
-        convolution = nn.Conv2d(depth, units, kernel_size, padding=kernel_size // 2)
-        stages[f"conv{number}"] = nn.Sequential(convolution, nn.ReLU(), nn.MaxPool2d(2))
-        depth, height, width = units, height // 2, width // 2
-    return Staged(stages | dense_stages(depth * height * width, hidden, num_classes))
+        layers: list[nn.Module] = []
+        for _ in range(depth):
+            layers += [nn.Conv2d(inputs, units, kernel_size, padding=kernel_size // 2), nn.ReLU()]
+            inputs = units
+        stages[f"conv{number}"] = nn.Sequential(*layers, nn.MaxPool2d(2))
+        height, width = height // 2, width // 2
+    return Staged(stages | dense_stages(inputs * height * width, hidden, num_classes))

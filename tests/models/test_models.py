@@ -20,11 +20,14 @@ from fedpers.seeds import seeded_initialization
 from fedpers.training import Split
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "model"
-YAMLS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+YAMLS = [*sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "mixed"), "mixed.0", "mixed.1", "mixed.2"]
 
 
 def read(name: str) -> dict[str, Any]:
-    return yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    """Return a model's specification; mixed.1 is the second of a mixture."""
+    file, _, number = name.partition(".")
+    spec = yaml.safe_load((CONFIGS / f"{file}.yaml").read_text())
+    return spec["mixture"][int(number)] if number else spec
 
 
 def stages(name: str) -> tuple[str, ...]:
@@ -154,14 +157,15 @@ def test_group_norm_does_not_mix_samples() -> None:
     ("make", "named"),
     [
         (
-            lambda: cnn((1, 8, 8), 10, channels=(4,) * 4, kernel_size=3, hidden=()),
+            lambda: cnn((1, 8, 8), 10, channels=(4,) * 4, kernel_size=3, hidden=(), depth=1),
             "model.channels=[4, 4, 4, 4]",
         ),
-        (lambda: cnn((1, 8, 8), 10, channels=(4,), kernel_size=4, hidden=()), "model.kernel_size=4"),
-        (lambda: cnn((1, 8, 8), 10, channels=(4,), kernel_size=0, hidden=()), "model.kernel_size=0"),
-        (lambda: cnn((1, 8, 8), 10, channels=(4,), kernel_size=-1, hidden=()), "model.kernel_size=-1"),
-        (lambda: cnn((1, 8, 8), 10, channels=(4, 0), kernel_size=3, hidden=()), "model.channels=[4, 0]"),
-        (lambda: cnn((1, 8, 8), 10, channels=(4,), kernel_size=3, hidden=(0,)), "model.hidden=[0]"),
+        (lambda: cnn((1, 8, 8), 10, channels=(4,), kernel_size=4, hidden=(), depth=1), "model.kernel_size=4"),
+        (lambda: cnn((1, 8, 8), 10, channels=(4,), kernel_size=0, hidden=(), depth=1), "model.kernel_size=0"),
+        (lambda: cnn((1, 8, 8), 10, channels=(4,), kernel_size=-1, hidden=(), depth=1), "model.kernel_size=-1"),
+        (lambda: cnn((1, 8, 8), 10, channels=(4, 0), kernel_size=3, hidden=(), depth=1), "model.channels=[4, 0]"),
+        (lambda: cnn((1, 8, 8), 10, channels=(4,), kernel_size=3, hidden=(0,), depth=1), "model.hidden=[0]"),
+        (lambda: cnn((1, 8, 8), 10, channels=(4,), kernel_size=3, hidden=(), depth=0), "model.depth=0"),
         (lambda: mlp((1, 8, 8), 10, hidden=(8, -1)), "model.hidden=[8, -1]"),
         (lambda: resnet18((1, 8, 8), 10, width=7, norm="group"), "model.width=7"),
         (lambda: resnet18((1, 8, 8), 10, width=0, norm="batch"), "model.width=0"),
@@ -175,7 +179,7 @@ def test_impossible_value_is_named(make: Callable[[], Staged], named: str) -> No
 
 
 def test_as_many_convolutions_as_the_image_bears() -> None:
-    model = cnn((1, 8, 8), 10, channels=(2, 2, 2), kernel_size=3, hidden=())
+    model = cnn((1, 8, 8), 10, channels=(2, 2, 2), kernel_size=3, hidden=(), depth=1)
     assert model(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
 
 

@@ -14,7 +14,9 @@ from fedpers.build import build
 from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from fedpers.training import Batch, Split
-from strategies.fedd2s import CUT, HEAD, SENT, SOFT_LABELS, FedD2S, Teacher, class_means, frozen_head, represent
+from strategies.fedd2s import FedD2S, Teacher, soft_label_of_each_sample
+from strategies.fedd2s_server import CUT, HEAD, SENT, SOFT_LABELS, frozen_head, make_head
+from strategies.knowledge import class_means, distill, represent
 
 LOG2, LOG3 = math.log(2), math.log(3)
 OFF = ["strategy.lambda_ce=0", "strategy.lambda_kl=0"]
@@ -29,8 +31,13 @@ def make(**changes: object) -> FedD2S:
 
 def head_with(weights: tuple[float, float]) -> nn.Sequential:
     """Return a head on a scalar that computes relu(z) times two weights."""
-    head = nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 2))
-    values = {"0.weight": [[1.0]], "0.bias": [0.0], "2.weight": [[w] for w in weights], "2.bias": [0.0, 0.0]}
+    head = make_head(1, 1, 2)
+    values = {
+        "hidden.weight": [[1.0]],
+        "hidden.bias": [0.0],
+        "logits.weight": [[w] for w in weights],
+        "logits.bias": [0.0, 0.0],
+    }
     head.load_state_dict({key: torch.tensor(value) for key, value in values.items()})
     return head.requires_grad_(False)
 
@@ -62,7 +69,7 @@ def test_client_loss_and_gradient_by_hand() -> None:
     #   dKL/df = (1/2, 1/2) - q = (1/4, -1/4).
     model = three_parameters()
     q = torch.tensor([[0.25, 0.75]])
-    teacher = Teacher(make(lambda_ce=2.0, lambda_kl=0.5, temperature=1.0), 1, head_with((0.0, LOG3)), q, ONE)
+    teacher = Teacher(make(lambda_ce=2.0, lambda_kl=0.5, temperature=1.0), 1, head_with((0.0, LOG3)), q)
     loss = teacher.client_loss(model, BATCH)
     assert loss.item() == pytest.approx(LOG2 + 2 * 2 * LOG2 + 0.5 * (0.75 * LOG3 - LOG2))
     loss.backward()
@@ -74,17 +81,17 @@ def test_client_loss_and_gradient_by_hand() -> None:
 def test_temperature_by_hand() -> None:
     # logits (0, 2 ln 3), T = 2: softened (1/4, 3/4); target (1/2, 1/2):
     # KL = 1/2 ln(2) + 1/2 ln(2/3) = ln 2 - 1/2 ln 3, times T² = 4
-    loss = make(temperature=2.0).distill(torch.tensor([[0.0, 2 * LOG3]]), torch.tensor([[0.5, 0.5]]))
+    loss = distill(torch.tensor([[0.0, 2 * LOG3]]), torch.tensor([[0.5, 0.5]]), 2.0)
     assert loss.tolist() == pytest.approx([4 * (LOG2 - 0.5 * LOG3)])
 
 
 def test_kl_on_head_reaches_no_dropped_stage() -> None:
     q = torch.tensor([[0.5, 0.5]])
     without = three_parameters()
-    Teacher(make(lambda_ce=0.0, lambda_kl=0.0), 1, None, None, ONE).client_loss(without, BATCH).backward()
+    Teacher(make(lambda_ce=0.0, lambda_kl=0.0), 1, None, None).client_loss(without, BATCH).backward()
     model = three_parameters()
     algorithm = make(lambda_ce=0.0, lambda_kl=1.0, kl_on="head", temperature=1.0)
-    Teacher(algorithm, 1, head_with((0.0, LOG3)), q, ONE).client_loss(model, BATCH).backward()
+    Teacher(algorithm, 1, head_with((0.0, LOG3)), q).client_loss(model, BATCH).backward()
     dropped = [m.get_parameter("head.weight").grad.tolist() for m in (model, without)]
     assert dropped[0] == dropped[1]
     # dKL/dg = (1/4, 3/4) - (1/2, 1/2); times the head's weights (0, ln 3)
@@ -102,14 +109,14 @@ def test_server_loss_by_hand(config) -> None:
     # A head that answers (0, 0): CE = ln 2; p = (1/4, 3/4): KL = 3/4 ln 3 - ln 2; μ = 2, T = 1. The first row stands
     # for 1 sample, the second, with p = (1/2, 1/2) and KL = 0, for 3: weights 1/2 and 3/2, mean over the two rows.
     half = server(config, make(mu=2.0, temperature=1.0, server_epochs=1, server_lr=1e-9))
-    half.heads[1] = head_with((0.0, 0.0)).requires_grad_(True)
+    half.heads[1, -1] = head_with((0.0, 0.0)).requires_grad_(True)
     knowledge = (
         torch.ones(2, 1),
         torch.tensor([[0.25, 0.75], [0.5, 0.5]]),
         torch.tensor([0, 1]),
         torch.tensor([1, 3]),
     )
-    loss = half.train_head(1, 1, knowledge)
+    loss = half.train_head(1, -1, 1, [knowledge])
     assert loss == pytest.approx(0.5 * (0.5 * (LOG2 + 2 * (0.75 * LOG3 - LOG2)) + 1.5 * LOG2))
 
 
@@ -183,7 +190,7 @@ def test_soft_labels_follow_the_samples(config) -> None:
     from fedpers.engines.identity import assume_server_identity
 
     assume_server_identity()
-    half.heads[1] = head_with((0.0, 1.0)).requires_grad_(True)
+    half.heads[1, -1] = head_with((0.0, 1.0)).requires_grad_(True)
     knowledge = {
         SENT[0]: torch.tensor([[1.0], [3.0]]),
         SENT[1]: torch.full((2, 2), 0.5),
@@ -196,7 +203,7 @@ def test_soft_labels_follow_the_samples(config) -> None:
         1, [Message(RecordDict({"arrays": ArrayRecord(knowledge), "metrics": metrics}), reply_to=call)]
     )
     expected = torch.tensor([[0.0, 1.0], [0.0, 3.0]]).div(2).softmax(1)
-    torch.testing.assert_close(half.soft_labels[0], expected)
+    torch.testing.assert_close(half.soft_labels[0].q, expected)
     torch.testing.assert_close(half.send_to(0, 2)[SOFT_LABELS], expected)
 
 
@@ -217,11 +224,11 @@ def test_class_mean_of_one_sample_is_the_sample() -> None:
 
 
 def test_class_means_give_each_sample_the_row_of_its_class() -> None:
-    data = Split(torch.zeros(4, 1), torch.tensor([7, 2, 7, 5]))
+    labels = torch.tensor([7, 2, 7, 5])
     rows = torch.tensor([[0.2, 0.8], [0.5, 0.5], [0.7, 0.3]])  # classes 2, 5, 7
-    teacher = Teacher(make(knowledge="class_means"), 1, None, rows, data)
-    assert teacher.soft_labels is not None
-    torch.testing.assert_close(teacher.soft_labels, rows[[2, 0, 2, 1]])
+    assert soft_label_of_each_sample(rows, labels, "class_means").tolist() == rows[[2, 0, 2, 1]].tolist()
+    samples = torch.rand(4, 2)
+    assert soft_label_of_each_sample(samples, labels, "samples") is samples
 
 
 def test_class_means_send_less(federate) -> None:
@@ -251,10 +258,7 @@ def test_head_on_the_client_is_the_servers_and_frozen() -> None:
 
 def test_personal_stage_does_not_move_the_sent_representation() -> None:
     """What is sent depends on the stages before the cut alone, but for the soft labels."""
-    client = make()
-    sent = [
-        client.extract_knowledge(three_parameters(2.0, weights), ONE, 1)[0] for weights in ((0.0, 0.0), (3.0, -3.0))
-    ]
+    sent = [make().observe(three_parameters(2.0, weights), ONE, 1, 0)[0] for weights in ((0.0, 0.0), (3.0, -3.0))]
     assert sent[0].tolist() == sent[1].tolist() == [[2.0]]
 
 
@@ -280,6 +284,11 @@ def test_train_returns_knowledge_and_keeps_the_model() -> None:
         {"dropping_interval": 0},
         {"kl_on": "nothing"},
         {"knowledge": "weights"},
+        {"wire": "int8"},
+        {"knowledge_noise": -1.0},
+        {"projection": 0},
+        {"head_hidden": -1},
+        {"patience": 0},
     ],
 )
 def test_impossible_values_are_named(bad: dict) -> None:
