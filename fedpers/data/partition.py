@@ -6,7 +6,12 @@ from typing import Any
 
 import datasets
 import numpy as np
-from flwr_datasets.partitioner import DirichletPartitioner, IidPartitioner, PathologicalPartitioner
+from flwr_datasets.partitioner import (
+    DirichletPartitioner,
+    IidPartitioner,
+    InnerDirichletPartitioner,
+    PathologicalPartitioner,
+)
 from numpy.typing import NDArray
 
 from fedpers import seeds
@@ -73,7 +78,7 @@ class Partition:
             raise UserError(
                 f"the partition could not be made: {error}\nAccepted: fewer clients (partition.num_clients="
                 f"{self.num_clients}), a smaller minimum (partition.min_samples={self.min_samples}) or, for dirichlet, "
-                "a larger partition.alpha"
+                "a larger partition.alpha; partition=inner_dirichlet draws for each client and never fails so"
             ) from error
         shares = [np.sort(np.asarray(part, dtype=np.int64)) for part in parts]
         smallest = min(len(share) for share in shares)
@@ -121,6 +126,45 @@ class Dirichlet(Partition):
             alpha=self.alpha,
             min_partition_size=self.min_samples,
             seed=seed,
+        )
+
+
+@dataclass(frozen=True)
+class InnerDirichlet(Partition):
+    """Every client holds equally many samples, of classes in proportions that it draws from a Dirichlet distribution.
+
+    Acar et al., "Federated Learning Based on Dynamic Regularization" (ICLR 2021, https://arxiv.org/abs/2111.04263), as
+    implemented in `flwr_datasets`. Unlike `Dirichlet` it never fails for many clients with a small alpha.
+
+    Args:
+        alpha: Concentration; the smaller, the fewer classes a client holds.
+        samples_per_client: Samples of each client; None shares all of them evenly.
+    """
+
+    alpha: float
+    samples_per_client: int | None
+
+    def __post_init__(self) -> None:
+        """Check the concentration and the sizes."""
+        super().__post_init__()
+        if not 0 < self.alpha < float("inf"):
+            raise UserError(f"partition.alpha={self.alpha} is not possible. Accepted: a number above 0")
+        if self.samples_per_client is not None and self.samples_per_client < self.min_samples:
+            raise UserError(
+                f"partition.samples_per_client={self.samples_per_client} is not possible. Accepted: at least "
+                f"partition.min_samples={self.min_samples}"
+            )
+
+    def partitioner(self, labels: Indices, seed: int) -> Any:
+        """Return the inner Dirichlet partitioner."""
+        size = self.samples_per_client or len(labels) // self.num_clients
+        if size * self.num_clients > len(labels):
+            raise UserError(
+                f"partition.samples_per_client={size} for {self.num_clients} clients are more samples than the "
+                f"{len(labels)} that there are. Accepted: at most {len(labels) // self.num_clients}"
+            )
+        return InnerDirichletPartitioner(
+            partition_sizes=[size] * self.num_clients, partition_by="label", alpha=self.alpha, seed=seed
         )
 
 

@@ -1,5 +1,6 @@
 """Partitions and splits: nobody shares a sample, nobody is empty, and a seed decides all of it."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from ondisk import read_spec
 from sklearn.datasets import load_digits
 
 from fedpers.build import build
-from fedpers.data.partition import Dirichlet, Iid, Partition, Pathological
+from fedpers.data.partition import Dirichlet, Iid, InnerDirichlet, Partition, Pathological
 from fedpers.data.shards import assign, assignment_sha256
 from fedpers.errors import UserError
 
@@ -186,3 +187,40 @@ def test_golden_assignment() -> None:
     assert assignment_sha256(assign(DIGITS, partition, SPLITS, 0)) == (
         "0d024b8bd0b4a92c7991cd40fcef3fa15d436d4ef5217e582e0166ab67559ec6"
     )
+
+
+def inner(**changes: object) -> InnerDirichlet:
+    values = {"num_clients": 10, "min_samples": 5, "max_samples": None, "alpha": 0.1, "samples_per_client": 40}
+    return InnerDirichlet(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_inner_dirichlet_gives_every_client_as_many_samples() -> None:
+    labels = np.repeat(np.arange(10), 100)
+    shares = inner().assign(labels, 0)
+    assert [len(share) for share in shares] == [40] * 10
+    assert len(np.unique(np.concatenate(shares))) == 400
+    assert [len(share) for share in inner(samples_per_client=None).assign(labels, 0)] == [100] * 10
+    assert all(np.array_equal(a, b) for a, b in zip(shares, inner().assign(labels, 0), strict=True))
+
+
+def test_inner_dirichlet_concentrates_with_a_small_alpha() -> None:
+    labels = np.repeat(np.arange(10), 1000)
+
+    def largest_share(alpha: float) -> float:
+        shares = inner(alpha=alpha).assign(labels, 0)
+        return float(np.mean([np.bincount(labels[share], minlength=10).max() / 40 for share in shares]))
+
+    assert largest_share(0.05) > 0.6 > 0.35 > largest_share(10.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"alpha": 0.0}, "partition.alpha=0.0"),
+        ({"samples_per_client": 4}, "partition.samples_per_client=4"),
+        ({"samples_per_client": 101}, "partition.samples_per_client=101 for 10 clients"),
+    ],
+)
+def test_impossible_inner_dirichlet_is_named(changes: dict[str, object], expected: str) -> None:
+    with pytest.raises(UserError, match=re.escape(expected)):
+        inner(**changes).assign(np.repeat(np.arange(10), 100), 0)
