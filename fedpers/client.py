@@ -17,7 +17,7 @@ from fedpers.models.staged import Staged
 from fedpers.training import Objective, cross_entropy, fit, sgd
 
 State = dict[str, torch.Tensor]
-"""Tensors by name: a model's keys, and extras under a prefix that ends in a slash ("server_head/0.weight")."""
+"""Tensors by name: a model's keys, and extras under a prefix that ends in a slash ("heads/logits.weight")."""
 
 
 @dataclass(frozen=True)

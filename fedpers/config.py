@@ -51,7 +51,7 @@ class Config:
     splits: list[float] = option([0.6, 0.15, 0.25], "shares of each client's samples: train, validation, test")
     out: str | None = option(None, "run directory, new or empty; null: runs/EXPERIMENT/TIME")
     cache: str | None = option(None, "folder of prepared data; null: $FEDPERS_CACHE or ~/.cache/fedpers")
-    figures: list[str] = option([], "functions that draw a figure at the end; configs/config.yaml names three")
+    figures: list[str] = option([], "functions that draw a figure at the end; configs/config.yaml names four")
     plugins: list[str] = option([], "additional modules that `_target_` may name, e.g. [my_package]")
     quiet: bool = option(False, "print one line for each evaluation instead of a progress bar")
     debug: bool = option(False, "show tracebacks")

@@ -29,7 +29,7 @@ PARTITION_ID = "partition-id"
 RUN_CONFIG = "config"
 """The run-config key that holds the whole configuration as JSON."""
 
-KINDS = ("representations", "soft_labels", "labels", "prototypes", "control")
+KINDS = ("heads", "representations", "soft_labels", "labels", "prototypes", "control")
 """Prefixes of payloads other than weights: "soft_labels/q" is of kind soft_labels."""
 
 

@@ -40,7 +40,7 @@ class Entry:
         phase: "train", or "evaluate" for messages that exist only to measure.
         client: The client's number.
         direction: "down" from the server, "up" to it.
-        kind: weights, representations, soft_labels, labels, prototypes, control, metrics, or error.
+        kind: weights, heads, representations, soft_labels, labels, prototypes, control, metrics, or error.
         bytes: Serialized size.
         seconds: What the client took; given once a reply, with its metrics.
         error: Why the client failed, if it did.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fedpers.errors import UserError
 from fedpers.results import Run, find_runs
-from plots import client_accuracy, convergence, label_distribution
+from plots import client_accuracy, convergence, label_distribution, layer_dropping
 
 OK, USAGE = 0, 2
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def draw_all(runs: list[Run], folder: Path) -> list[Path]:
     """Draw every figure and return the files written."""
-    modules = (convergence, client_accuracy, label_distribution)
+    modules = (convergence, client_accuracy, label_distribution, layer_dropping)
     return [path for module in modules for path in module.draw(runs, folder)]
 
 

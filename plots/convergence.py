@@ -16,7 +16,7 @@ from plots.groups import Group, group_runs
 BAND = (0.25, 0.75)
 """Quantiles over clients that the band lies between: the central half is legible even where bands overlap."""
 
-_FEW_ROUNDS = 12  # up to so many, a marker shows where the model was scored
+FEW_ROUNDS = 12  # up to so many, a marker shows where the model was scored
 _OTHERS = {"global": ("global", "#555555", "--"), "finetuned": ("fine-tuned", "#009E73", ":")}
 
 
@@ -34,7 +34,7 @@ def figure(runs: Sequence[Run]) -> Figure:
         single = len(groups) == 1
         for group in groups:
             label = "personal" if single else group.label
-            handles.append(_curve(axes, group.personal_accuracy(), label, group.color, group.line))
+            handles.append(curve(axes, group.personal_accuracy(), label, group.color, group.line))
         handles += _other_models(axes, groups[0]) if single else []
         share = f"{100 * (BAND[1] - BAND[0]):.0f} %"
         note = f"mean over clients, band: central {share} of clients"
@@ -51,10 +51,10 @@ def figure(runs: Sequence[Run]) -> Figure:
     return made
 
 
-def _curve(axes: Axes, table: pd.DataFrame, label: str, color: str, line: str) -> Artist:
+def curve(axes: Axes, table: pd.DataFrame, label: str, color: str, line: str) -> Artist:
     """Draw the mean over clients and the band."""
     low, high = (table.quantile(share, axis=1) for share in BAND)
-    marker = "o" if len(table) <= _FEW_ROUNDS else ""
+    marker = "o" if len(table) <= FEW_ROUNDS else ""
     (drawn,) = axes.plot(
         table.index, table.mean(axis=1), color=color, linestyle=line, label=label, marker=marker, markersize=3
     )
@@ -72,7 +72,7 @@ def _other_models(axes: Axes, group: Group) -> list[Artist]:
         table = group.accuracy(model)
         if not table.empty:
             means = table.mean(axis=1)
-            marker = "o" if len(table) <= _FEW_ROUNDS else ""
+            marker = "o" if len(table) <= FEW_ROUNDS else ""
             handles += axes.plot(
                 means.index,
                 means,

@@ -32,7 +32,7 @@ class AdaptiveDropping:
 
     def observe(self, round: int, accuracy: float) -> None:
         """Take note of the mean validation accuracy after a round."""
-        if accuracy >= self.best + self.min_delta:
+        if accuracy > self.best and accuracy >= self.best + self.min_delta:
             self.best, self.best_round = accuracy, round
         elif round - self.best_round >= self.patience and self.index < len(self.cuts) - 1:
             self.index += 1

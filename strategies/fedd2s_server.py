@@ -22,7 +22,7 @@ from strategies.knowledge import distill
 if TYPE_CHECKING:
     from strategies.fedd2s import FedD2S
 
-HEAD = "server_head/"
+HEAD = "heads/"
 CUT = "control/cut"
 ORIGIN = "control/soft_labels_cut_and_round"
 SOFT_LABELS = "soft_labels/q"

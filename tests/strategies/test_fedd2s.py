@@ -166,8 +166,8 @@ def test_feedback_chooses_what_is_sent(federate) -> None:
         traffic = federate("strategy=fedd2s", f"strategy.feedback={feedback}", "strategy.dropping=none").traffic
         return set(traffic[(traffic.direction == "down") & (traffic.phase == "train")].kind)
 
-    assert kinds("both") == {"weights", "soft_labels", "control"}
-    assert kinds("head") == {"weights", "control"}
+    assert kinds("both") == {"heads", "soft_labels", "control"}
+    assert kinds("head") == {"heads", "control"}
     assert kinds("soft_labels") == {"soft_labels", "control"}
 
 

@@ -1,0 +1,134 @@
+"""FD: federated distillation. Clients exchange what their models answer on average to each class, and no weights.
+
+Jeong, Oh, Kim, Park, Bennis and Kim, "Communication-Efficient On-Device Machine Learning: Federated Distillation and
+Augmentation under Non-IID Private Data", 2018, https://arxiv.org/abs/1811.11479, Algorithm 1.
+
+    Client k   L_k = CE(f_k(x), y) + λ KL(t_ky ‖ softmax(f_k(x)))          on classes y that have a target
+               sends p_ky = mean of softmax(f_k(x)) over its training samples of class y, and n_ky, their number
+    Server     t_ky = mean of p_jy over the clients j ≠ k that hold class y
+
+The personal model is f_k; there is no global model. With λ = 0 this is Local, to the last bit.
+
+Deviations: p_ky is taken after local training, in evaluation mode; the paper adds the outputs up while it trains. The
+mean is over the other clients that hold the class, not over all others; n_ky says which they are, and weighs nothing.
+Of a client that is not sampled, the last p_ky stands. The paper's regularizer is the cross-entropy with target t_ky,
+which is KL plus a constant. Federated augmentation, the paper's other half, is left out.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from flwr.app import ArrayRecord, Message, MetricRecord
+from torch import Tensor, nn
+
+from fedpers import records
+from fedpers.client import State, Task, Update
+from fedpers.errors import UserError
+from fedpers.federation import Federation
+from fedpers.models.staged import Staged
+from fedpers.training import Batch, Objective, Split, collect, cross_entropy
+from strategies.base import Algorithm, ServerAverage
+
+MEAN, COUNT = "soft_labels/mean", "labels/count"
+TARGET, CLASS = "soft_labels/target", "labels/class"
+
+
+@dataclass(frozen=True)
+class FD(Algorithm):
+    """Both halves of FD.
+
+    Args:
+        lambda_kd: Weight λ of the distillation.
+    """
+
+    lambda_kd: float
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not self.lambda_kd >= 0:
+            raise UserError(f"strategy.lambda_kd={self.lambda_kd} is not possible. Accepted: at least 0")
+
+    def is_personal(self, key: str) -> bool:
+        """Keep all weights."""
+        return True
+
+    def server(self, federation: Federation) -> "AverageServer":
+        """Return the server half."""
+        return AverageServer(self, federation)
+
+    def train(self, task: Task) -> Update:
+        """Learn from the labels and the others' averages, then send one's own."""
+        loss = task.fit(self.client_loss(task.received))
+        mean, count = average_outputs(task.model, task.data.train)
+        return Update(send={MEAN: mean, COUNT: count}, keep=task.personal(), metrics={"loss": loss})
+
+    def client_loss(self, received: State) -> Objective:
+        """Return L_k for the targets that the server sent, if it sent any."""
+        if TARGET not in received or not self.lambda_kd:
+            return cross_entropy
+        rows = received[TARGET]
+        # a class without a target has a row of zeros, for which kl_div and its gradient are 0
+        targets = rows.new_zeros(rows.shape[1], rows.shape[1]).index_copy(0, received[CLASS], rows)
+
+        def loss(model: nn.Module, batch: Batch) -> Tensor:
+            logits = model(batch.inputs)
+            divergence = F.kl_div(logits.log_softmax(1), targets[batch.labels], reduction="batchmean")
+            return F.cross_entropy(logits, batch.labels) + self.lambda_kd * divergence
+
+        return loss
+
+
+def average_outputs(model: Staged, data: Split) -> tuple[Tensor, Tensor]:
+    """Return the mean softmax output over each class.
+
+    Returns:
+        A row for each class present, in ascending order (present, classes), and the samples of all classes (classes,).
+    """
+    model.eval()
+    (outputs,) = collect(lambda inputs: (model(inputs).softmax(1),), data)
+    count = data.labels.bincount(minlength=outputs.shape[1])
+    sums = torch.zeros(len(count), outputs.shape[1]).index_add_(0, data.labels, outputs)
+    present = count > 0
+    return sums[present] / count[present, None], count
+
+
+class AverageServer(ServerAverage):
+    """Keeps every client's averages and gives each client those of the others.
+
+    Args:
+        algorithm: The hyper-parameters.
+        federation: What the server knows before the first round.
+    """
+
+    def __init__(self, algorithm: FD, federation: Federation) -> None:
+        """Start without any averages: nobody is taught before somebody has answered."""
+        super().__init__(federation)
+        self.algorithm = algorithm
+        self.averages: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def send_to(self, client: int, round: int) -> State:
+        """Return the mean of the other clients' averages, a row for each class that one of them holds."""
+        size = self.federation.num_classes
+        sums, holders = torch.zeros(size, size), torch.zeros(size)
+        for other, (mean, count) in sorted(self.averages.items()):
+            if other != client:
+                sums[count > 0] += mean
+                holders += count > 0
+        known = holders > 0
+        if not self.algorithm.lambda_kd or not known.any():
+            return {}
+        return {TARGET: sums[known] / holders[known, None], CLASS: known.nonzero().flatten()}
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Put down the averages that were sent; those of clients that were not sampled stay."""
+        valid, _ = self._check_and_log_replies(sorted(replies, key=self.client_of), is_train=True)
+        if not valid:
+            return None, None
+        for reply in valid:
+            sent = records.from_record(reply.content.array_records[records.ARRAYS])
+            self.averages[self.client_of(reply)] = sent[MEAN], sent[COUNT]
+        return ArrayRecord(), self.train_metrics_aggr_fn([reply.content for reply in valid], self.weighted_by_key)
