@@ -1,0 +1,79 @@
+"""Rounds and bytes to a target accuracy: `python -m experiments.convergence`, on the runs of the comparison."""
+
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+
+from experiments import comparison, figures
+from experiments.outcome import Outcome, cumulative_megabytes
+from experiments.pages import markdown_table
+from experiments.plan import REFERENCE
+from experiments.study import Study, main
+from fedpers import metrics
+
+SHARE = 0.95
+
+Reached = tuple[float, float]
+"""The round in which a run reached a target, and the MB sent until then."""
+
+
+def targets(found: Sequence[Outcome]) -> dict[str, float]:
+    """Return the accuracies, in %, to be reached under one condition: nearly the best last one, and Local's."""
+    ends = {o.arm.name: value.mean for o in found if (value := o.estimate("accuracy"))}
+    wanted = {f"{100 * SHARE:g} % of the best": SHARE * max(ends.values())}
+    return wanted | ({f"{REFERENCE}'s last": ends[REFERENCE]} if REFERENCE in ends else {})
+
+
+def reached(outcome: Outcome, target: float) -> dict[int, Reached]:
+    """Return when each seed's mean accuracy over clients first reached a target; seeds that never did are absent."""
+    result = {}
+    for seed, curve in outcome.curves.items():
+        points = list(zip(map(float, curve.index), map(float, curve), strict=True))
+        number = metrics.first_reaching(points, target)
+        if number is not None:
+            megabytes = cumulative_megabytes(outcome.runs[seed])
+            result[seed] = (number, float(megabytes[megabytes.index <= number].iloc[-1]))
+    return result
+
+
+def sections(found: Sequence[Outcome]) -> list[str]:
+    """Return the table of rounds and MB to each target."""
+    cells = []
+    for condition in dict.fromkeys(o.condition for o in found):
+        group = [o for o in found if o.condition == condition]
+        for name, target in targets(group).items():
+            for outcome in group:
+                first = reached(outcome, target)
+                cells.append(
+                    [
+                        condition.name,
+                        f"{target:.1f} ({name})",
+                        outcome.arm.name,
+                        f"{len(first)} of {len(outcome.runs)}",
+                        _mean(first, lambda pair: pair[0], "{:.1f}"),
+                        _mean(first, lambda pair: pair[1], "{:.2f}"),
+                    ]
+                )
+    text = (
+        "First scored round in which the mean test accuracy over clients reaches a target, and the MB sent in both "
+        "directions until then; means over the seeds that reach it."
+    )
+    headers = ["", "target accuracy", "method", "seeds that reach it", "rounds", "MB"]
+    return ["## Rounds and bytes to a target accuracy", text, markdown_table(headers, cells)]
+
+
+def _mean(first: dict[int, Reached], part: Callable[[Reached], float], form: str) -> str:
+    return form.format(statistics.fmean(map(part, first.values()))) if first else "–"
+
+
+STUDY = Study(
+    name="convergence",
+    question="How many rounds, and how many bytes, does each method need to reach an accuracy?",
+    scales=comparison.SCALES,
+    draw=lambda found, folder: figures.curves(found, folder, "convergence"),
+    sections=sections,
+    runs_of="comparison",
+)
+
+if __name__ == "__main__":
+    sys.exit(main(STUDY))

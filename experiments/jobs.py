@@ -1,0 +1,233 @@
+"""Runs of a study: which of them are still to be made, and making them, several at a time."""
+
+import dataclasses
+import json
+import logging
+import multiprocessing
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fedpers.config import Config
+from fedpers.errors import UserError
+from fedpers.run import OK  # noqa: F401  # fedpers.run silences Flower's telemetry before Flower is imported
+
+IRRELEVANT = ("out", "quiet", "figures", "engine", "cache", "debug")
+"""Keys of the configuration that change no result: a finished run that differs in them only is not run again."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run.
+
+    Args:
+        name: Its directory's name.
+        config: Its configuration, `out` included.
+    """
+
+    name: str
+    config: Config
+
+    @property
+    def folder(self) -> Path:
+        """The run directory."""
+        return Path(str(self.config.out))
+
+    def is_done(self) -> bool:
+        """Tell whether the directory holds the finished run of this very configuration."""
+        try:
+            found = json.loads((self.folder / "config.json").read_text())
+        except (OSError, ValueError):
+            return False
+        same = isinstance(found, dict) and identity(found) == identity(dataclasses.asdict(self.config))
+        return same and (self.folder / "summary.json").is_file()
+
+
+def identity(values: dict[str, Any]) -> str:
+    """Return what determines a run's results, as text."""
+    kept = {key: value for key, value in values.items() if key not in IRRELEVANT}
+    kept["choices"] = {key: value for key, value in kept.get("choices", {}).items() if key != "engine"}
+    return json.dumps(kept, sort_keys=True)
+
+
+class Workshop:
+    """Makes runs, and remembers which directories it made: only those are ever removed.
+
+    Args:
+        folder: Holds the run directories.
+        num_workers: Runs at the same time; more than one are processes of their own.
+        progress: Is told of every run.
+    """
+
+    def __init__(self, folder: Path, num_workers: int, progress: "Tally") -> None:
+        """Read what was made before."""
+        self.folder, self.num_workers, self.progress = folder, num_workers, progress
+        self._record = folder / "made.json"
+        self._made: set[str] = set(json.loads(self._record.read_text())) if self._record.is_file() else set()
+
+    def make(self, jobs: Sequence[Job]) -> dict[str, str]:
+        """Make all runs that are not done yet and return what went wrong, by name.
+
+        Raises:
+            UserError: a directory to write to is not one of a study's runs.
+        """
+        todo = [job for job in jobs if not job.is_done()]
+        for _ in range(len(jobs) - len(todo)):
+            self.progress.skipped()
+        for job in todo:
+            self._clear(job)
+        self._made |= {job.name for job in todo}
+        if todo:
+            self._write_record()
+        failures: dict[str, str] = {}
+        for job, error, seconds in self._results(todo):
+            self.progress.ended(job, error, seconds)
+            if error:
+                failures[job.name] = error
+        return failures
+
+    def _clear(self, job: Job) -> None:
+        folder = job.folder
+        if not folder.exists() and not folder.is_symlink():
+            return
+        if job.name not in self._made or folder.is_symlink() or not folder.is_dir():
+            raise UserError(f"{folder} was not made by this study. Name another folder with out=DIR, or remove it")
+        shutil.rmtree(folder)
+
+    def _write_record(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            scratch = self._record.with_name(".made.json")
+            scratch.write_text(json.dumps(sorted(self._made), indent=1) + "\n")
+            scratch.replace(self._record)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UserError(f"{self.folder} cannot be written ({reason}). Name another folder with out=DIR") from error
+
+    def _results(self, jobs: list[Job]) -> Iterator[tuple[Job, str, float]]:
+        if self.num_workers == 1 or len(jobs) < 2:
+            for job in jobs:
+                yield job, *execute(job.config.to_json())
+            return
+        with _pool(min(self.num_workers, len(jobs))) as pool:
+            futures: dict[Future[tuple[str, float]], Job] = {
+                pool.submit(execute, job.config.to_json()): job for job in jobs
+            }
+            for future in as_completed(futures):
+                try:
+                    yield futures[future], *future.result()
+                except BrokenProcessPool:
+                    yield futures[future], "a worker process died (out of memory?); the same command goes on", 0.0
+
+
+@contextmanager
+def _pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(num_workers, context, initializer=_ignore_interrupt)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    pool.shutdown()
+
+
+def _ignore_interrupt() -> None:
+    """Leave Ctrl-C to the parent process, which ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def execute(text: str) -> tuple[str, float]:
+    """Make one run without printing anything and return what went wrong, if anything, and its seconds."""
+    from fedpers import server_app
+    from fedpers.build import build
+    from fedpers.client_app import open_run
+    from fedpers.results import RunWriter
+
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    start = time.perf_counter()
+    try:
+        config, shards = open_run(text)
+        writer = RunWriter(Path(str(config.out)))
+        engine = build(config.engine, "engine", plugins=config.plugins)
+        engine.run(
+            config,
+            shards.num_clients,
+            lambda grid: server_app.serve(grid, config, shards, writer, server_app.Silent()),
+        )
+    except Exception as error:  # one run's failure is not the study's
+        return f"{type(error).__name__}: {' '.join(str(error).split())}", time.perf_counter() - start
+    return "", time.perf_counter() - start
+
+
+class Tally:
+    """Reports on standard error how many runs are done: a bar, or a line for each run where there is no terminal.
+
+    Args:
+        title: What the study is called.
+        num_workers: Runs at the same time.
+    """
+
+    def __init__(self, title: str, num_workers: int) -> None:
+        """Prepare the bar."""
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.done = self.total = 0
+        self._seconds: list[float] = []
+        self._num_workers = num_workers
+        self._bar: Progress | None = None
+        if self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("runs, left"))
+            self._bar = Progress(*columns, TimeRemainingColumn(), console=self.console)
+            self._task = self._bar.add_task(title, total=None)
+
+    def __enter__(self) -> "Tally":
+        """Start the bar."""
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the bar, whatever happened."""
+        if self._bar:
+            self._bar.stop()
+
+    def expect(self, total: int) -> None:
+        """Set the number of runs in all."""
+        self.total = total
+        if self._bar:
+            self._bar.update(self._task, total=total)
+
+    def skipped(self) -> None:
+        """Count a run that was done before."""
+        self.done += 1
+        if self._bar:
+            self._bar.update(self._task, completed=self.done)
+
+    def ended(self, job: Job, error: str, seconds: float) -> None:
+        """Count a run, and say why if it failed."""
+        self.done += 1
+        self._seconds.append(seconds)
+        if error:
+            self.console.print(f"failed: {job.name}: {error}", markup=False)
+        if self._bar:
+            self._bar.update(self._task, completed=self.done)
+        else:
+            each = sum(self._seconds) / len(self._seconds)
+            left = each * (self.total - self.done) / self._num_workers
+            state = f"[{self.done}/{self.total}] {job.name}: {seconds:.0f} s, about {left / 60:.0f} min left"
+            self.console.print(state, markup=False)

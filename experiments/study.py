@@ -1,0 +1,218 @@
+"""What a study is, and how it becomes runs, a table and a figure: `python -m experiments.NAME scale=laptop jobs=2`.
+
+docs/studies.md says how to use it.
+"""
+
+import dataclasses
+import math
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedpers.compose import ALL_GROUPS
+from fedpers.config import Config
+from fedpers.errors import UserError, unknown_name
+from fedpers.run import FAILED, INTERRUPTED, OK, USAGE
+
+Overrides = tuple[str, ...]
+
+USAGE_TEXT = """\
+{question}
+
+  python -m experiments.{name} [scale={scales}] [jobs=N] [out=DIR] [key=value] ...
+
+Keys of the study
+  scale={default}      how large its runs are; see docs/studies.md
+  jobs=1           runs at the same time, one process each
+  out=DIR          tables and figures; runs go to DIR/runs. Without it: experiments/results/{name}-SCALE,
+                   and runs/experiments/{runs}-SCALE
+  --help, -h       this text
+
+Every other key is passed on to every run, e.g. dataset.root=data; python -m fedpers.run --help lists them.
+A study that was stopped goes on where it was: finished runs with the same configuration are not run again.
+
+Arms: {arms}
+Runs: {sizes}
+"""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of a table.
+
+    Args:
+        name: What tables call it.
+        overrides: What distinguishes its runs.
+        column: The model that is reported: `personal` or `finetuned`.
+        grid: Values to try by key, where the scale tunes; its first key varies slowest.
+    """
+
+    name: str
+    overrides: Overrides
+    column: str = "personal"
+    grid: tuple[tuple[str, tuple[float, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What all arms are compared under, e.g. a Dirichlet concentration.
+
+    Args:
+        name: What tables call it.
+        overrides: What distinguishes its runs.
+        x: Its place on the axis of a figure, where it has one.
+    """
+
+    name: str
+    overrides: Overrides = ()
+    x: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One size of a study.
+
+    Args:
+        common: Overrides of every run.
+        arms: What is compared.
+        conditions: Under what.
+        seeds: Seeds that are reported.
+        tuning_seeds: Seeds that hyper-parameters are chosen on; none of those reported. Empty: nothing is tuned.
+    """
+
+    common: Overrides
+    arms: tuple[Arm, ...]
+    conditions: tuple[Condition, ...]
+    seeds: tuple[int, ...]
+    tuning_seeds: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Keep tuning away from what is reported."""
+        assert not set(self.seeds) & set(self.tuning_seeds), "seeds that are tuned on must not be reported"
+        assert len({arm.name for arm in self.arms}) == len(self.arms), "arms have different names"
+
+    def num_runs(self) -> int:
+        """Return the number of runs if no two arms share any."""
+        settings = [math.prod(len(values) for _, values in arm.grid) for arm in self.arms]
+        tuning = sum(settings) * len(self.tuning_seeds)
+        return len(self.conditions) * (tuning + len(self.arms) * len(self.seeds))
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question that runs answer.
+
+    Args:
+        name: The module's name, and that of its files.
+        question: What it asks, in one sentence.
+        scales: Its runs by scale; the first one is the default.
+        draw: Draws its figure and returns the files written.
+        sections: Additional sections of its page, as Markdown.
+        runs_of: The study whose run directories it shares; empty: it has its own.
+    """
+
+    name: str
+    question: str
+    scales: Mapping[str, Scale]
+    draw: Callable[..., list[Path]]
+    sections: Callable[..., list[str]] | None = None
+    runs_of: str = ""
+
+
+@dataclass(frozen=True)
+class Options:
+    """A study's command line, read."""
+
+    scale: str
+    jobs: int
+    folder: Path
+    runs: Path
+    overrides: Overrides
+    command: str
+
+
+def main(study: Study, arguments: Sequence[str] | None = None) -> int:
+    """Run a study and return the exit code: 2 for a user's mistake, 1 if a run failed."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if {"--help", "-h"} & set(given):
+            sys.stdout.write(help_text(study))
+            return OK
+        options = read(study, given)
+        from experiments.conduct import conduct  # what it imports takes seconds
+
+        return FAILED if conduct(study, options) else OK
+    except UserError as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return USAGE
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; finished runs are kept, the same command goes on from there\n")
+        return INTERRUPTED
+
+
+def read(study: Study, arguments: Sequence[str]) -> Options:
+    """Read a command line.
+
+    Raises:
+        UserError: a scale or key does not exist, or the study varies it itself.
+    """
+    values: dict[str, str] = {}
+    for text in arguments:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"{text!r} is no override. Accepted: scale=NAME, jobs=N, out=DIR, key=value; see --help")
+        values[key] = value
+    own = {key: values.pop(key) for key in ("scale", "jobs", "out") if key in values}
+    scale = own.get("scale", next(iter(study.scales)))
+    if scale not in study.scales:
+        raise unknown_name("scale", scale, study.scales)
+    _check_keys(study.scales[scale], values)
+    jobs = own.get("jobs", "1")
+    if not jobs.isdecimal() or int(jobs) < 1:
+        raise UserError(f"jobs={jobs} is not possible. Accepted: a whole number of at least 1")
+    if own.get("out") == "":
+        raise UserError("out= names no folder. Accepted: out=DIR")
+    return Options(
+        scale=scale,
+        jobs=int(jobs),
+        folder=Path(own.get("out") or f"experiments/results/{study.name}-{scale}"),
+        runs=Path(own["out"]) / "runs"
+        if "out" in own
+        else Path(f"runs/experiments/{study.runs_of or study.name}-{scale}"),
+        overrides=tuple(f"{key}={value}" for key, value in values.items()),
+        command=shlex.join(["python", "-m", f"experiments.{study.name}", *arguments]),
+    )
+
+
+def _check_keys(scale: Scale, values: Mapping[str, str]) -> None:
+    known = {field.name for field in dataclasses.fields(Config)} | set(ALL_GROUPS)
+    known = (known | {"scale", "jobs", "out"}) - {"choices", "seed"}
+    overrides = [arm.overrides for arm in scale.arms] + [condition.overrides for condition in scale.conditions]
+    varied = {text.partition("=")[0] for each in overrides for text in each}
+    varied |= {key for arm in scale.arms for key, _ in arm.grid if scale.tuning_seeds} | {"seed"}
+    for key in values:
+        if key.lstrip("+~") in varied:
+            raise UserError(f"{key}={values[key]} is not possible: this study sets {key} itself. Accepted: other keys")
+        if key.lstrip("+~").partition(".")[0] not in known:
+            raise unknown_name("key", key, known)
+
+
+def help_text(study: Study) -> str:
+    """Return what `--help` prints."""
+    scales = study.scales
+    return USAGE_TEXT.format(
+        question=study.question,
+        name=study.name,
+        runs=study.runs_of or study.name,
+        scales="|".join(scales),
+        default=next(iter(scales)),
+        arms="; ".join(arm.name for arm in next(iter(scales.values())).arms),
+        sizes=", ".join(f"{name} {scale.num_runs()}" for name, scale in scales.items()),
+    )
+
+
+def merge(*parts: Overrides) -> Overrides:
+    """Join overrides; of two with one key the later one counts."""
+    return tuple({text.partition("=")[0]: text for part in parts for text in part}.values())
