@@ -11,6 +11,7 @@ from experiments.scales import (
     FEDAVG,
     FEDAVG_FT,
     FEDD2S,
+    FEW_SAMPLES,
     LAPTOP_SEEDS,
     LOCAL,
     PAPER_SEEDS,
@@ -27,7 +28,9 @@ def ratios(*values: float) -> tuple[Condition, ...]:
 
 SCALES = {
     "smoke": Scale(DIGITS, ARMS, ratios(0.5, 1.0), (0, 1)),
-    "laptop": Scale(FASHION_MNIST, ARMS, ratios(0.2, 0.5, 1.0), LAPTOP_SEEDS),
+    "laptop": Scale(
+        merge(FASHION_MNIST, FEW_SAMPLES, ("partition.alpha=0.5",)), ARMS, ratios(0.2, 0.5, 1.0), LAPTOP_SEEDS
+    ),
     "paper": Scale(merge(CIFAR, CIFAR10), ARMS, ratios(0.2, 0.5, 1.0), PAPER_SEEDS),
 }
 

@@ -104,6 +104,10 @@ def dirichlet(*alphas: float, also: Overrides = ()) -> tuple[Condition, ...]:
     )
 
 
+FEW_SAMPLES: Overrides = ("partition=inner_dirichlet", "partition.samples_per_client=134")
+"""Laptop: equally many samples for every client, of a mixture of classes of its own."""
+
+
 def few_samples(*alphas: float, also: Overrides = ()) -> tuple[Condition, ...]:
     """Return a condition for each Dirichlet concentration in which every client has 134 samples of its own classes.
 
@@ -111,7 +115,7 @@ def few_samples(*alphas: float, also: Overrides = ()) -> tuple[Condition, ...]:
         *alphas: Concentrations.
         also: Further overrides of each.
     """
-    return dirichlet(*alphas, also=merge(("partition=inner_dirichlet", "partition.samples_per_client=134"), also))
+    return dirichlet(*alphas, also=merge(FEW_SAMPLES, also))
 
 
 def cifar(*alphas: float) -> tuple[Condition, ...]:

@@ -1,6 +1,7 @@
 """The parts of studies against hand-worked cases: tuning, intervals, targets, the command line."""
 
 import dataclasses
+import importlib
 import json
 import math
 from pathlib import Path
@@ -141,3 +142,11 @@ def test_default_folders_and_the_command() -> None:
 def test_later_overrides_replace_earlier_ones() -> None:
     assert merge(("a=1", "b=2"), ("a=3",)) == ("a=3", "b=2")
     assert Arm("x", ()).column == "personal"
+
+
+@pytest.mark.parametrize("name", ["comparison", "heterogeneity", "participation_ratio", "dropping_set", "ablation"])
+def test_laptop_runs_have_few_samples(name: str) -> None:
+    scale = importlib.import_module(f"experiments.{name}").STUDY.scales["laptop"]
+    for condition in scale.conditions:
+        joined = merge(scale.common, condition.overrides)
+        assert {"partition=inner_dirichlet", "partition.samples_per_client=134"} <= set(joined)
