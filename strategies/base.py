@@ -56,6 +56,17 @@ class ServerAverage(FedAvg):
         """Return what one client alone is sent in a round; nothing by default."""
         return {}
 
+    def receive(self, replies: Iterable[Message]) -> tuple[dict[int, State], MetricRecord | None]:
+        """Return what each client sent, by client in ascending order, and the average of their figures.
+
+        Without a single valid reply that is an empty dictionary and None.
+        """
+        valid, _ = self._check_and_log_replies(sorted(replies, key=self.client_of), is_train=True)
+        if not valid:
+            return {}, None
+        sent = {self.client_of(r): records.from_record(r.content.array_records[records.ARRAYS]) for r in valid}
+        return sent, self.train_metrics_aggr_fn([reply.content for reply in valid], self.weighted_by_key)
+
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:

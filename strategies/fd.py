@@ -23,7 +23,6 @@ import torch.nn.functional as F
 from flwr.app import ArrayRecord, Message, MetricRecord
 from torch import Tensor, nn
 
-from fedpers import records
 from fedpers.client import State, Task, Update
 from fedpers.errors import UserError
 from fedpers.federation import Federation
@@ -125,10 +124,8 @@ class AverageServer(ServerAverage):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Put down the averages that were sent; those of clients that were not sampled stay."""
-        valid, _ = self._check_and_log_replies(sorted(replies, key=self.client_of), is_train=True)
-        if not valid:
+        sent, metrics = self.receive(replies)
+        if not sent:
             return None, None
-        for reply in valid:
-            sent = records.from_record(reply.content.array_records[records.ARRAYS])
-            self.averages[self.client_of(reply)] = sent[MEAN], sent[COUNT]
-        return ArrayRecord(), self.train_metrics_aggr_fn([reply.content for reply in valid], self.weighted_by_key)
+        self.averages |= {client: (state[MEAN], state[COUNT]) for client, state in sent.items()}
+        return ArrayRecord(), metrics

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from flwr.app import ArrayRecord, Message, MetricRecord
 from torch import Tensor, nn
 
-from fedpers import records, seeds
+from fedpers import seeds
 from fedpers.client import State
 from fedpers.errors import UserError
 from fedpers.federation import Federation
@@ -122,16 +122,14 @@ class HeadServer(ServerAverage):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Train the active head on what was sent, then let it label every row of it."""
-        valid, _ = self._check_and_log_replies(sorted(replies, key=self.client_of), is_train=True)
-        if not valid:
+        received, metrics = self.receive(replies)
+        if not received:
             return None, None
         cut = self.cut(server_round)
-        sent = {}
-        for reply in valid:
-            state = records.from_record(reply.content.array_records[records.ARRAYS])
-            sent[self.client_of(reply)] = tuple(
-                state[key].float() if state[key].is_floating_point() else state[key] for key in SENT
-            )
+        sent = {
+            client: tuple(state[key].float() if state[key].is_floating_point() else state[key] for key in SENT)
+            for client, state in received.items()
+        }
         losses = [
             self.train_head(cut, owner, server_round, [sent[client] for client in sent if self.owner(client) == owner])
             for owner in sorted({self.owner(client) for client in sent})
@@ -144,7 +142,6 @@ class HeadServer(ServerAverage):
             "head_accuracy": accuracy,
             **({"soft_label_age": sum(ages) / len(ages)} if ages else {}),
         }
-        metrics = self.train_metrics_aggr_fn([reply.content for reply in valid], self.weighted_by_key)
         return ArrayRecord(), metrics
 
     @torch.no_grad()

@@ -130,25 +130,21 @@ class Dirichlet(Partition):
 
 
 @dataclass(frozen=True)
-class InnerDirichlet(Partition):
+class InnerDirichlet(Dirichlet):
     """Every client holds equally many samples, of classes in proportions that it draws from a Dirichlet distribution.
 
     Acar et al., "Federated Learning Based on Dynamic Regularization" (ICLR 2021, https://arxiv.org/abs/2111.04263), as
     implemented in `flwr_datasets`. Unlike `Dirichlet` it never fails for many clients with a small alpha.
 
     Args:
-        alpha: Concentration; the smaller, the fewer classes a client holds.
         samples_per_client: Samples of each client; None shares all of them evenly.
     """
 
-    alpha: float
     samples_per_client: int | None
 
     def __post_init__(self) -> None:
-        """Check the concentration and the sizes."""
+        """Check the sizes."""
         super().__post_init__()
-        if not 0 < self.alpha < float("inf"):
-            raise UserError(f"partition.alpha={self.alpha} is not possible. Accepted: a number above 0")
         if self.samples_per_client is not None and self.samples_per_client < self.min_samples:
             raise UserError(
                 f"partition.samples_per_client={self.samples_per_client} is not possible. Accepted: at least "
