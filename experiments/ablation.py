@@ -13,9 +13,9 @@ from experiments.scales import (
     DIGITS,
     FASHION_MNIST,
     FEDD2S,
-    LAPTOP_SEEDS,
+    FIVE_SEEDS,
     LOCAL,
-    PAPER_SEEDS,
+    THREE_SEEDS,
     dirichlet,
     few_samples,
 )
@@ -29,14 +29,15 @@ CHANGES = (
     "knowledge=class_means",
     "feedback=head",
     "feedback=soft_labels",
+    "head_norm=false",
     "heads=own",
 )
 ARMS = (FEDD2S, *(Arm(change, ("strategy=fedd2s", f"strategy.{change}")) for change in CHANGES), LOCAL)
 
 SCALES = {
     "smoke": Scale(DIGITS, ARMS, dirichlet(0.5), (0, 1)),
-    "laptop": Scale(FASHION_MNIST, ARMS, few_samples(0.5, 0.1), LAPTOP_SEEDS),
-    "paper": Scale(merge(CIFAR, CIFAR10), ARMS, dirichlet(0.5, 0.1), PAPER_SEEDS),
+    "laptop": Scale(FASHION_MNIST, ARMS, few_samples(0.5, 0.1), THREE_SEEDS),
+    "paper": Scale(merge(CIFAR, CIFAR10), ARMS, dirichlet(0.5, 0.1), FIVE_SEEDS),
 }
 
 STUDY = Study(

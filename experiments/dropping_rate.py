@@ -8,9 +8,9 @@ from experiments.scales import (
     CIFAR10,
     DIGITS,
     FASHION_MNIST,
-    LAPTOP_SEEDS,
+    FIVE_SEEDS,
     LOCAL,
-    PAPER_SEEDS,
+    THREE_SEEDS,
     dirichlet,
     few_samples,
 )
@@ -32,8 +32,8 @@ def arms(*intervals: int) -> tuple[Arm, ...]:
 
 SCALES = {
     "smoke": Scale(DIGITS, arms(1, 2), dirichlet(0.5), (0, 1)),
-    "laptop": Scale(FASHION_MNIST, arms(1, 2, 4, 6, 12), few_samples(0.5, 0.1), LAPTOP_SEEDS),
-    "paper": Scale(merge(CIFAR, CIFAR10), arms(5, 10, 25, 50), dirichlet(0.5, 0.1), PAPER_SEEDS),
+    "laptop": Scale(FASHION_MNIST, arms(1, 2, 4, 6, 12), few_samples(0.5, 0.1), THREE_SEEDS),
+    "paper": Scale(merge(CIFAR, CIFAR10), arms(5, 10, 25, 50), dirichlet(0.5, 0.1), FIVE_SEEDS),
 }
 
 STUDY = Study(

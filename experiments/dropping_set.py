@@ -8,9 +8,9 @@ from experiments.scales import (
     CIFAR10,
     DIGITS,
     FASHION_MNIST,
-    LAPTOP_SEEDS,
+    FIVE_SEEDS,
     LOCAL,
-    PAPER_SEEDS,
+    THREE_SEEDS,
     dirichlet,
     few_samples,
 )
@@ -36,8 +36,8 @@ ARMS = (
 
 SCALES = {
     "smoke": Scale(DIGITS, ARMS, dirichlet(0.5), (0, 1)),
-    "laptop": Scale(FASHION_MNIST, ARMS, few_samples(0.5, 0.1), LAPTOP_SEEDS),
-    "paper": Scale(merge(CIFAR, CIFAR10), ARMS, dirichlet(0.5, 0.1), PAPER_SEEDS),
+    "laptop": Scale(FASHION_MNIST, ARMS, few_samples(0.5, 0.1), THREE_SEEDS),
+    "paper": Scale(merge(CIFAR, CIFAR10), ARMS, dirichlet(0.5, 0.1), FIVE_SEEDS),
 }
 
 STUDY = Study(

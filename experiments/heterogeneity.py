@@ -10,9 +10,9 @@ from experiments.scales import (
     FASHION_MNIST,
     FEDAVG_FT,
     FEDD2S,
-    LAPTOP_SEEDS,
+    FIVE_SEEDS,
     LOCAL,
-    PAPER_SEEDS,
+    THREE_SEEDS,
     dirichlet,
     few_samples,
 )
@@ -23,9 +23,8 @@ ALPHAS = (0.05, 0.1, 0.3, 0.5, 1.0, 5.0)
 
 SCALES = {
     "smoke": Scale(DIGITS, ARMS, dirichlet(0.1, 1.0, 5.0), (0, 1)),
-    # with the same minimum everywhere; at 0.05 none above 3 leaves a partition for every seed
-    "laptop": Scale(FASHION_MNIST, ARMS, few_samples(*ALPHAS), LAPTOP_SEEDS),
-    "paper": Scale(merge(CIFAR, CIFAR10), ARMS, dirichlet(*ALPHAS), PAPER_SEEDS),
+    "laptop": Scale(FASHION_MNIST, ARMS, few_samples(*ALPHAS), THREE_SEEDS),
+    "paper": Scale(merge(CIFAR, CIFAR10), ARMS, dirichlet(*ALPHAS), FIVE_SEEDS),
 }
 
 STUDY = Study(

@@ -12,9 +12,9 @@ from experiments.scales import (
     FEDAVG_FT,
     FEDD2S,
     FEW_SAMPLES,
-    LAPTOP_SEEDS,
+    FIVE_SEEDS,
     LOCAL,
-    PAPER_SEEDS,
+    THREE_SEEDS,
 )
 from experiments.study import Condition, Scale, Study, main, merge
 
@@ -29,9 +29,9 @@ def ratios(*values: float) -> tuple[Condition, ...]:
 SCALES = {
     "smoke": Scale(DIGITS, ARMS, ratios(0.5, 1.0), (0, 1)),
     "laptop": Scale(
-        merge(FASHION_MNIST, FEW_SAMPLES, ("partition.alpha=0.5",)), ARMS, ratios(0.2, 0.5, 1.0), LAPTOP_SEEDS
+        merge(FASHION_MNIST, FEW_SAMPLES, ("partition.alpha=0.5",)), ARMS, ratios(0.2, 0.5, 1.0), THREE_SEEDS
     ),
-    "paper": Scale(merge(CIFAR, CIFAR10), ARMS, ratios(0.2, 0.5, 1.0), PAPER_SEEDS),
+    "paper": Scale(merge(CIFAR, CIFAR10), ARMS, ratios(0.2, 0.5, 1.0), FIVE_SEEDS),
 }
 
 STUDY = Study(
