@@ -35,7 +35,10 @@ FASHION_MNIST: Overrides = (
     "eval_every=1",
     "finetune_epochs=0",
 )
-"""Laptop: a run takes about 15 seconds. 20 clients with 61 images to train on, 59 to tune on, 60 to test on; five stages, cuts 1 to 4."""
+"""Laptop: a run takes about 15 seconds.
+
+20 clients with 61 images to train on, 59 to tune on and 60 to test on; five stages, cuts 1 to 4.
+"""
 
 CIFAR: Overrides = ("rounds=100", "eval_every=5", "finetune_epochs=0")
 """Paper: what holds for both datasets."""
