@@ -165,7 +165,7 @@ def execute(text: str) -> tuple[str, float]:
         engine = build(config.engine, "engine", plugins=config.plugins)
         engine.run(
             config,
-            shards.num_clients,
+            shards,
             lambda grid: server_app.serve(grid, config, shards, writer, server_app.Silent()),
         )
     except Exception as error:  # one run's failure is not the study's

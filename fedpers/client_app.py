@@ -8,8 +8,10 @@ everything else has succeeded; engines keep the old one when a client raises.
 import dataclasses
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
@@ -99,17 +101,22 @@ def open_run(text: str) -> tuple[Config, Shards]:
         return config, _open_data(Config(**{key: getattr(config, key) for key in keys}).to_json())
 
 
+def run_config(config: Config, shards: Shards) -> dict[str, str | int | float | bool]:
+    """Return what clients find in `context.run_config`: the configuration, and where its data lie prepared."""
+    return {records.RUN_CONFIG: config.to_json(), records.PREPARED: str(shards.folder.resolve())}
+
+
 class Worker:
     """What the clients served by one thread have in common.
 
     Args:
-        text: The configuration as JSON.
+        config: The configuration.
+        shards: Its prepared data.
     """
 
-    def __init__(self, text: str) -> None:
-        """Build the model and the client half, open the data."""
-        self.text = text
-        self.config, self.shards = open_run(text)
+    def __init__(self, config: Config, shards: Shards) -> None:
+        """Build the model and the client half."""
+        self.config, self.shards = config, shards
         self.client = build_client(self.config)
         specs = model_specs(self.config)
         self._models = [Loadable.of(build_model(self.config, self.shards, number)) for number in range(len(specs))]
@@ -158,10 +165,18 @@ class Worker:
 
 
 def _worker(context: Context) -> Worker:
-    text = str(context.run_config[records.RUN_CONFIG])
-    worker: Worker | None = getattr(_thread, "worker", None)
-    if worker is None or worker.text != text:
-        worker = _thread.worker = Worker(text)
+    return worker_of(context.run_config)
+
+
+def worker_of(settings: Mapping[str, str | int | float | bool]) -> Worker:
+    """Return this thread's worker for a run, after building it if the thread has served another run so far."""
+    key = (str(settings[records.RUN_CONFIG]), str(settings.get(records.PREPARED, "")))
+    if getattr(_thread, "key", None) != key:
+        text, folder = key
+        here = bool(folder) and (Path(folder) / "manifest.json").is_file()
+        config, shards = (Config.from_json(text), Shards(Path(folder))) if here else open_run(text)
+        _thread.worker, _thread.key = Worker(config, shards), key
+    worker: Worker = _thread.worker
     return worker
 
 

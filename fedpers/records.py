@@ -29,6 +29,9 @@ PARTITION_ID = "partition-id"
 RUN_CONFIG = "config"
 """The run-config key that holds the whole configuration as JSON."""
 
+PREPARED = "prepared"
+"""The run-config key, if there, of the folder that holds the prepared data; a machine without it prepares its own."""
+
 KINDS = ("heads", "representations", "soft_labels", "labels", "prototypes", "control")
 """Prefixes of payloads other than weights: "soft_labels/q" is of kind soft_labels."""
 

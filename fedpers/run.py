@@ -127,7 +127,7 @@ def run_job(name: str, config: Config) -> dict[str, Any]:
     writer = RunWriter(folder)
     title = name if name != config.choices["experiment"] else f"{name} ({config.choices['strategy']})"
     with progress.Display(title, config.rounds, quiet=config.quiet) as display:
-        engine.run(config, shards.num_clients, lambda grid: server_app.serve(grid, config, shards, writer, display))
+        engine.run(config, shards, lambda grid: server_app.serve(grid, config, shards, writer, display))
     summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     draw([str(folder)], folder / "figures", config)
     console = progress.printer()

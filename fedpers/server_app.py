@@ -128,7 +128,7 @@ def serve(grid: Grid, config: Config, shards: Shards, writer: RunWriter, reporte
 
 
 def _federation(config: Config, shards: Shards, nodes: dict[int, int]) -> Federation:
-    worker = client_app.Worker(config.to_json())
+    worker = client_app.Worker(config, shards)
     model = client_app.build_model(config, shards)
     shared = {key: tensor for key, tensor in model.state_dict().items() if not worker.is_personal(key)}
     return Federation(

@@ -74,7 +74,7 @@ def serve(composed: Config, wrap: Callable[[Grid], Grid] = lambda grid: grid) ->
     server_app.check(composed, shards)
     engine.run(
         composed,
-        shards.num_clients,
+        shards,
         lambda grid: server_app.serve(wrap(grid), composed, shards, writer, server_app.Silent()),
     )
     return Run(writer.folder)

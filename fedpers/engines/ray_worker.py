@@ -1,0 +1,105 @@
+"""What runs in a Ray worker process: calls of many clients, and the memory that they leave in the object store."""
+
+import logging
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import torch
+from flwr.app import ArrayRecord, Message, RecordDict
+from flwr.app.metadata import Metadata
+
+from fedpers import client_app
+from fedpers.engines.grid import Caller, RunConfig
+from fedpers.engines.identity import assume_server_identity
+from fedpers.errors import UserError
+
+
+@dataclass(frozen=True)
+class Call:
+    """One client's call, ready to travel.
+
+    Args:
+        metadata: The message's.
+        own: Its records, but for arrays that other clients are sent as well.
+        shared: These arrays' numbers in the round's common arrays, by record name.
+    """
+
+    metadata: Metadata
+    own: RecordDict
+    shared: dict[str, int]
+
+    def message(self, common: list[ArrayRecord]) -> Message:
+        """Put the message together again."""
+        content = RecordDict({name: common[number] for name, number in self.shared.items()})
+        for name, record in self.own.items():
+            content[name] = record
+        message: Message = Message(content=content, metadata=self.metadata)  # type: ignore[call-overload]
+        return message
+
+
+class RayWorker:
+    """A Ray actor that holds model and data, and calls clients one after the other.
+
+    Args:
+        run_config: What clients find in `context.run_config`.
+        num_clients: Number of clients in the federation.
+        path: Where the driver finds modules, plugins among them.
+        debug: Whether to log what clients raise.
+    """
+
+    def __init__(self, run_config: RunConfig, num_clients: int, path: list[str], debug: bool) -> None:
+        """Make this process able to answer messages; one PyTorch thread, as in every engine."""
+        sys.path += [folder for folder in path if folder not in sys.path]
+        assume_server_identity()
+        torch.set_num_threads(1)
+        logging.getLogger("flwr").setLevel(logging.DEBUG if debug else logging.ERROR)
+        if debug:
+            logging.basicConfig(level=logging.DEBUG)
+        self._caller = Caller(client_app.app, num_clients, run_config)
+        self._common: tuple[str, list[ArrayRecord]] = ("", [])
+
+    def pid(self) -> int:
+        """Return this process's id."""
+        return os.getpid()
+
+    def ready(self) -> UserError | None:
+        """Open the data and build the model, so that the first round finds them; return a user's mistake."""
+        try:
+            client_app.worker_of(self._caller.run_config)
+        except UserError as error:
+            return error
+        return None
+
+    def run(self, calls: list[Call], common: "list[ray.ObjectRef[Any]]", *states: RecordDict | None) -> list[Any]:
+        """Call clients one after the other.
+
+        Args:
+            calls: The calls.
+            common: A reference to the arrays that many clients are sent, wrapped so that Ray passes it on unopened: a
+                worker opens it once a round.
+            *states: Each client's memory.
+
+        Returns:
+            First the list of replies, each with whether the client's memory has changed, or the user's mistake that
+            makes them impossible; then each client's new memory, None where it stays as it was. As separate return
+            values they belong to the driver, which need not read them, and outlive this process.
+        """
+        arrays = self._open(common[0])
+        replies, kept = [], []
+        for call, state in zip(calls, states, strict=True):
+            try:
+                reply, new = self._caller.call(call.message(arrays), state)
+            except UserError as error:
+                return [error, *(None for _ in calls)]
+            replies.append((reply, new is not None))
+            kept.append(new)
+        return [replies, *kept]
+
+    def _open(self, reference: "ray.ObjectRef[Any]") -> list[ArrayRecord]:
+        name = reference.hex()
+        if self._common[0] != name:
+            self._common = (name, ray.get(reference))
+        return self._common[1]

@@ -1,0 +1,155 @@
+"""The Ray Grid: the same bits as in one process, lost workers, memory by reference, clear errors."""
+
+import dataclasses
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import metric_files, serve
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedpers import client_app, records
+from fedpers.engines.ray import RayEngine
+from fedpers.errors import FederationError, UserError
+from fedpers.ledger import Ledger
+from fedpers.results import Run
+
+ON_RAY = ("engine=ray", "engine.num_workers=2", "engine.resources.num_cpus=0.5")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _stop_ray() -> Iterator[None]:
+    yield
+    import ray
+
+    ray.shutdown()
+
+
+def on_ray(
+    config, tmp_path: Path, *overrides: str, workers: int = 2, wrap: Callable[[Grid], Grid] = lambda g: g
+) -> Run:  # type: ignore[no-untyped-def]
+    composed = config(*ON_RAY, f"engine.num_workers={workers}", f"out={tmp_path / f'ray-{workers}'}", *overrides)
+    return serve(composed, wrap)
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedper", "fedd2s"])
+def test_same_bits_as_in_one_process(strategy, config, federate, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    choice = f"strategy={strategy}"
+    expected = metric_files(federate(choice))
+    assert len(expected) > 1
+    for workers in (1, 2, 4):
+        assert metric_files(on_ray(config, tmp_path, choice, workers=workers)) == expected
+
+
+def test_a_client_that_raises_costs_its_round_on_ray_too(config, federate, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    failing = (
+        "plugins=[toys]",
+        "strategy._target_=toys.Failing",
+        "+strategy.client=2",
+        "+strategy.round=2",
+        "strategy=fedavg",
+    )
+    expected, found = federate(*failing), on_ray(config, tmp_path, *failing)
+    assert metric_files(found) == metric_files(expected)
+    errors = found.traffic[found.traffic.kind == "error"]
+    assert [(e.round, e.client) for e in errors.itertuples()] == [(2, 2)]
+    assert "RuntimeError: the battery is empty" in errors.error.iloc[0]
+
+
+class Killing(Ledger):
+    """Kills a worker process once, when round 2 is being sent."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid, self._done = grid, False
+
+    def send_and_receive(self, messages, *, timeout=None):  # type: ignore[no-untyped-def]
+        sent = list(messages)
+        if sent and not self._done and records.round_of(sent[0].content) == 2:
+            self._done = True
+            os.kill(self._grid.worker_pids[0], signal.SIGKILL)  # type: ignore[attr-defined]
+        return self._grid.send_and_receive(sent, timeout=timeout)
+
+
+def test_a_dead_worker_costs_its_clients_one_round(config, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    run = on_ray(config, tmp_path, "strategy=fedper", wrap=Killing)
+    errors = run.traffic[run.traffic.kind == "error"]
+    assert set(errors["round"]) <= {2}
+    assert 1 <= len(errors) < 4
+    assert all("worker process that ran the client was lost" in reason for reason in errors.error)
+    assert sorted(run.curve("personal", "test").index) == [1, 2, 3]
+    trained = run.traffic[(run.traffic.phase == "train") & (run.traffic.kind == "metrics")]
+    assert sorted(trained[trained["round"] == 3].client) == [0, 1, 2, 3]
+
+
+def test_retries_make_a_dead_worker_cost_nothing(config, federate, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    run = on_ray(config, tmp_path, "strategy=fedper", "engine.retries=2", wrap=Killing)
+    assert metric_files(run) == metric_files(federate("strategy=fedper"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("engine.num_workers=0", "engine.num_workers=0 is not possible"),
+        ("engine.retries=-1", "engine.retries=-1 is not possible"),
+        ("engine.start_timeout=0", "engine.start_timeout=0"),
+        ("engine.resources.num_cpus=-1", "engine.resources.num_cpus=-1"),
+        ("engine.resources.num_cpus=0", "reserves nothing"),
+        ("engine.resources.num_gpus=64", "needs more than there is"),
+    ],
+)
+def test_what_is_impossible_is_said(override, message, config) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UserError, match=message):
+        serve(config(*ON_RAY, override))
+
+
+def test_a_cluster_that_is_not_there() -> None:
+    import ray
+
+    ray.shutdown()
+    engine = RayEngine(1, {"num_cpus": 1.0}, "127.0.0.1:1", 0, 60.0)
+    with pytest.raises(UserError, match=r"engine.address=127.0.0.1:1: no Ray cluster was found"):
+        engine._connect(debug=False)
+
+
+def test_workers_that_cannot_start_end_the_run(config, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    composed = config(*ON_RAY, "engine.start_timeout=0.001")
+    with pytest.raises(FederationError, match=r"no Ray worker could be started.*engine.start_timeout"):
+        serve(dataclasses.replace(composed, out=f"{composed.out}-late"))
+
+
+def test_what_all_clients_are_sent_travels_once(config) -> None:  # type: ignore[no-untyped-def]
+    from fedpers.engines.ray_grid import pack
+
+    settings, shards = client_app.open_run(config().to_json())
+    arrays = ArrayRecord(client_app.build_model(settings, shards).state_dict())
+    own = [ArrayRecord(arrays.to_torch_state_dict()) for _ in range(3)]
+    shared = ConfigRecord({"server-round": 1})
+    messages = [
+        Message(RecordDict({"arrays": arrays, "own": o, "config": shared}), dst_node_id=n, message_type="train")
+        for n, o in enumerate(own, start=1)
+    ]
+    calls, common = pack(messages)
+    assert common == [arrays]
+    for call, message in zip(calls, messages, strict=True):
+        assert set(call.own) == {"own", "config"}
+        again = call.message(common)
+        assert again.metadata is message.metadata
+        assert dict(again.content) == dict(message.content)
+
+
+@given(st.lists(st.integers(1, 1000), max_size=40), st.integers(1, 9))
+def test_batches_hold_every_client_once_and_weigh_alike(weights: list[int], num: int) -> None:
+    from fedpers.engines.ray_grid import balance
+
+    batches = balance(weights, num)
+    assert sorted(position for batch in batches for position in batch) == list(range(len(weights)))
+    assert len(batches) == min(num, len(weights))
+    assert all(batches)
+    loads = [sum(weights[position] for position in batch) for batch in batches]
+    if weights:
+        assert max(loads) - min(loads) <= max(weights)
