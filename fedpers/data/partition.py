@@ -1,23 +1,23 @@
 """Who holds which sample: `flwr_datasets` partitioners over labels, checked so that no client comes out empty."""
 
+import importlib
 import warnings
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
-import datasets
 import numpy as np
-from flwr_datasets.partitioner import (
-    DirichletPartitioner,
-    IidPartitioner,
-    InnerDirichletPartitioner,
-    PathologicalPartitioner,
-)
 from numpy.typing import NDArray
 
 from fedpers import seeds
 from fedpers.errors import UserError
 
 Indices = NDArray[np.int64]
+
+
+def _partitioners() -> ModuleType:
+    """Import `flwr_datasets` when a partition is made: it takes seconds, and prepared data need none of it."""
+    return importlib.import_module("flwr_datasets.partitioner")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ class Partition:
                 f"(partition.min_samples), but there are {len(order)}. Accepted: at most "
                 f"{len(order) // self.min_samples} clients"
             )
-        table = datasets.Dataset.from_dict({"label": labels[order]})
+        from datasets import Dataset
+
+        table = Dataset.from_dict({"label": labels[order]})
         partitioner = self.partitioner(labels[order], seeds.derive(seed, "partitioner") % 2**32)
         partitioner.dataset = table.add_column("index", order)
         try:
@@ -96,7 +98,7 @@ class Iid(Partition):
 
     def partitioner(self, labels: Indices, seed: int) -> Any:
         """Return the IID partitioner; the samples were shuffled before."""
-        return IidPartitioner(num_partitions=self.num_clients)
+        return _partitioners().IidPartitioner(num_partitions=self.num_clients)
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class Dirichlet(Partition):
 
     def partitioner(self, labels: Indices, seed: int) -> Any:
         """Return the Dirichlet partitioner, which tries a bounded number of times to satisfy the minimum."""
-        return DirichletPartitioner(
+        return _partitioners().DirichletPartitioner(
             num_partitions=self.num_clients,
             partition_by="label",
             alpha=self.alpha,
@@ -159,7 +161,7 @@ class InnerDirichlet(Dirichlet):
                 f"partition.samples_per_client={size} for {self.num_clients} clients are more samples than the "
                 f"{len(labels)} that there are. Accepted: at most {len(labels) // self.num_clients}"
             )
-        return InnerDirichletPartitioner(
+        return _partitioners().InnerDirichletPartitioner(
             partition_sizes=[size] * self.num_clients, partition_by="label", alpha=self.alpha, seed=seed
         )
 
@@ -186,7 +188,7 @@ class Pathological(Partition):
                 f"partition.classes_per_client={self.classes_per_client} is not possible. Accepted: 1 to {present}, "
                 "the number of classes in the data"
             )
-        return PathologicalPartitioner(
+        return _partitioners().PathologicalPartitioner(
             num_partitions=self.num_clients,
             partition_by="label",
             num_classes_per_partition=self.classes_per_client,
