@@ -170,9 +170,9 @@ class RayGrid(SimulatedGrid):
         self._workers, self._starting, self._states = [], [], {}
 
     @property
-    def worker_pids(self) -> list[int]:
-        """The workers' process ids, each on its own machine."""
-        return [ray.get(worker.actor.pid.remote()) for worker in self._workers]
+    def places(self) -> list[tuple[str, int]]:
+        """Where the workers run: Ray's node id and the process id on that machine."""
+        return [ray.get(worker.actor.place.remote()) for worker in self._workers]
 
     def answer(self, messages: list[Message]) -> list[Message]:
         """Run the clients that these messages call and return their replies, in the messages' order.

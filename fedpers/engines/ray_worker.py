@@ -61,9 +61,9 @@ class RayWorker:
         self._caller = Caller(client_app.app, num_clients, run_config)
         self._common: tuple[str, list[ArrayRecord]] = ("", [])
 
-    def pid(self) -> int:
-        """Return this process's id."""
-        return os.getpid()
+    def place(self) -> tuple[str, int]:
+        """Return the id of the Ray node that this process runs on, and its process id there."""
+        return ray.get_runtime_context().get_node_id(), os.getpid()
 
     def ready(self) -> UserError | None:
         """Open the data and build the model, so that the first round finds them; return a user's mistake."""

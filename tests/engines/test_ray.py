@@ -71,7 +71,7 @@ class Killing(Ledger):
         sent = list(messages)
         if sent and not self._done and records.round_of(sent[0].content) == 2:
             self._done = True
-            os.kill(self._grid.worker_pids[0], signal.SIGKILL)  # type: ignore[attr-defined]
+            os.kill(self._grid.places[0][1], signal.SIGKILL)  # type: ignore[attr-defined]
         return self._grid.send_and_receive(sent, timeout=timeout)
 
 
@@ -114,6 +114,29 @@ def test_a_cluster_that_is_not_there() -> None:
     engine = RayEngine(1, {"num_cpus": 1.0}, "127.0.0.1:1", 0, 60.0)
     with pytest.raises(UserError, match=r"engine.address=127.0.0.1:1: no Ray cluster was found"):
         engine._connect(debug=False)
+
+
+def test_two_nodes_of_a_cluster(config, federate, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    import ray
+    from ray.cluster_utils import Cluster
+
+    ray.shutdown()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster.add_node(num_cpus=1)
+    places: list[tuple[str, int]] = []
+
+    def look(grid: Grid) -> Grid:
+        places.extend(grid.places)  # type: ignore[attr-defined]
+        return grid
+
+    try:
+        there = ("engine.resources.num_cpus=1", f"engine.address={cluster.address}")
+        run = on_ray(config, tmp_path, "strategy=fedper", *there, wrap=look)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert len({node for node, _ in places}) == 2
+    assert metric_files(run) == metric_files(federate("strategy=fedper"))
 
 
 def test_workers_that_cannot_start_end_the_run(config, monkeypatch) -> None:  # type: ignore[no-untyped-def]
