@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -222,7 +223,14 @@ def test_ctrl_c_keeps_finished_rounds(tmp_path, cache) -> None:
     """A real process, a real SIGINT: exit code 130, one line, finished rounds readable."""
     command = [sys.executable, "-m", "fedpers.run", *SMALL, "rounds=100000"]
     environment = {**os.environ, "FEDPERS_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
+    )
     assert process.stderr is not None
     assert "round 1/" in process.stderr.readline()
     process.send_signal(2)

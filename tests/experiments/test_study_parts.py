@@ -149,4 +149,6 @@ def test_laptop_runs_have_few_samples(name: str) -> None:
     scale = importlib.import_module(f"experiments.{name}").STUDY.scales["laptop"]
     for condition in scale.conditions:
         joined = merge(scale.common, condition.overrides)
-        assert {"partition=inner_dirichlet", "partition.samples_per_client=134"} <= set(joined)
+        assert {"partition=inner_dirichlet", "partition.samples_per_client=180", "splits=[0.34,0.33,0.33]"} <= set(
+            joined
+        )

@@ -163,7 +163,8 @@ def test_head_widths_by_cut(federate) -> None:
         own = message.content.array_records[records.OWN]
         shapes[records.round_of(message.content)] = {k.removeprefix(HEAD): a.shape for k, a in own.items() if HEAD in k}
     assert shapes[2]["hidden.weight"] == (5, 6)
-    assert shapes[4] == {"logits.weight": (10, 8), "logits.bias": (10,)}
+    norm = {"norm.weight": (8,), "norm.bias": (8,)}
+    assert shapes[4] == {**norm, "logits.weight": (10, 8), "logits.bias": (10,)}
     with pytest.raises(UserError, match=r"head_hidden=\[5\].*2 of them"):
         federate(*FEDD2S, "strategy.head_hidden=[5]")
 
