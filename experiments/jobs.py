@@ -13,7 +13,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -21,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fedpers.config import Config
 from fedpers.errors import UserError
+from fedpers.progress import Bar
 from fedpers.run import OK  # noqa: F401  # fedpers.run silences Flower's telemetry before Flower is imported
 
 IRRELEVANT = ("out", "quiet", "figures", "engine", "cache", "debug")
@@ -173,7 +173,7 @@ def execute(text: str) -> tuple[str, float]:
     return "", time.perf_counter() - start
 
 
-class Tally:
+class Tally(Bar):
     """Reports on standard error how many runs are done: a bar, or a line for each run where there is no terminal.
 
     Args:
@@ -187,24 +187,10 @@ class Tally:
         self.done = self.total = 0
         self._seconds: list[float] = []
         self._num_workers = num_workers
-        self._bar: Progress | None = None
         if self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("runs, left"))
             self._bar = Progress(*columns, TimeRemainingColumn(), console=self.console)
             self._task = self._bar.add_task(title, total=None)
-
-    def __enter__(self) -> "Tally":
-        """Start the bar."""
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the bar, whatever happened."""
-        if self._bar:
-            self._bar.stop()
 
     def expect(self, total: int) -> None:
         """Set the number of runs in all."""

@@ -8,7 +8,6 @@ everything else has succeeded; engines keep the old one when a client raises.
 import dataclasses
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -101,7 +100,7 @@ def open_run(text: str) -> tuple[Config, Shards]:
         return config, _open_data(Config(**{key: getattr(config, key) for key in keys}).to_json())
 
 
-def run_config(config: Config, shards: Shards) -> dict[str, str | int | float | bool]:
+def run_config(config: Config, shards: Shards) -> records.RunConfig:
     """Return what clients find in `context.run_config`: the configuration, and where its data lie prepared."""
     return {records.RUN_CONFIG: config.to_json(), records.PREPARED: str(shards.folder.resolve())}
 
@@ -164,11 +163,7 @@ class Worker:
         return received
 
 
-def _worker(context: Context) -> Worker:
-    return worker_of(context.run_config)
-
-
-def worker_of(settings: Mapping[str, str | int | float | bool]) -> Worker:
+def worker_of(settings: records.RunConfig) -> Worker:
     """Return this thread's worker for a run, after building it if the thread has served another run so far."""
     key = (str(settings[records.RUN_CONFIG]), str(settings.get(records.PREPARED, "")))
     if getattr(_thread, "key", None) != key:
@@ -191,7 +186,7 @@ def query(message: Message, context: Context) -> Message:
 def train(message: Message, context: Context) -> Message:
     """Train one client for one round; its memory changes last."""
     start = time.perf_counter()
-    worker = _worker(context)
+    worker = worker_of(context.run_config)
     task = worker.task(message, context)
     update = worker.client.train(task)
     metrics: dict[str, records.Figure] = {
@@ -210,7 +205,7 @@ def train(message: Message, context: Context) -> Message:
 def evaluate(message: Message, context: Context) -> Message:
     """Score a client's models on its own validation and test samples; nothing is remembered."""
     start = time.perf_counter()
-    worker = _worker(context)
+    worker = worker_of(context.run_config)
     scores = _score_models(worker, message, context)
     metrics: dict[str, records.Figure] = {
         **scores,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from rich import box
 from rich.console import Console
@@ -12,7 +12,26 @@ from rich.table import Table
 from fedpers.tables import MODELS, Entry, Row, mean_accuracy
 
 
-class Display:
+class Bar:
+    """Shows a progress bar from entry to exit, if a subclass has made one."""
+
+    _bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        """Start the bar."""
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the bar, whatever happened."""
+        if self._bar:
+            self._bar.stop()
+
+
+class Display(Bar):
     """Reports a run's rounds on standard error.
 
     Args:
@@ -25,7 +44,6 @@ class Display:
         """Prepare the bar."""
         self.console = Console(stderr=True, highlight=False)
         self._title, self._rounds = title, rounds
-        self._bar: Progress | None = None
         if not quiet and self.console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}"),
@@ -38,19 +56,6 @@ class Display:
                 console=self.console,
             )
             self._task = self._bar.add_task(title, total=rounds, accuracy="")
-
-    def __enter__(self) -> "Display":
-        """Start the bar."""
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the bar, whatever happened."""
-        if self._bar:
-            self._bar.stop()
 
     def round_done(self, round: int, rows: list[Row], entries: list[Entry]) -> None:
         """Show a finished round, and every client that failed in it."""

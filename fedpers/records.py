@@ -26,6 +26,9 @@ NUM_EXAMPLES = "num-examples"
 SECONDS = "seconds"
 PARTITION_ID = "partition-id"
 
+RunConfig = dict[str, str | int | float | bool]
+"""What clients find in `context.run_config`."""
+
 RUN_CONFIG = "config"
 """The run-config key that holds the whole configuration as JSON."""
 

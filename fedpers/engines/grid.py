@@ -16,7 +16,6 @@ from fedpers.engines.identity import RUN_ID, assume_server_identity
 from fedpers.errors import UserError
 
 App = Callable[[Message, Context], Message]
-RunConfig = dict[str, str | int | float | bool]
 log = logging.getLogger(__name__)
 
 
@@ -35,7 +34,7 @@ class Caller:
 
     app: App
     num_clients: int
-    run_config: RunConfig
+    run_config: records.RunConfig
 
     def call(self, message: Message, state: RecordDict | None) -> tuple[Message, RecordDict | None]:
         """Return the reply to a message and the client's new memory, None if it stays as it was.

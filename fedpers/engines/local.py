@@ -9,10 +9,10 @@ import torch
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedpers import client_app
+from fedpers import client_app, records
 from fedpers.config import Config
 from fedpers.data.shards import Shards
-from fedpers.engines.grid import App, Caller, RunConfig, SimulatedGrid
+from fedpers.engines.grid import App, Caller, SimulatedGrid
 from fedpers.errors import UserError
 
 
@@ -26,7 +26,7 @@ class LocalGrid(SimulatedGrid):
         num_threads: Clients that run at the same time.
     """
 
-    def __init__(self, app: App, num_clients: int, run_config: RunConfig, num_threads: int = 1) -> None:
+    def __init__(self, app: App, num_clients: int, run_config: records.RunConfig, num_threads: int = 1) -> None:
         """Register the clients and start the threads."""
         super().__init__(num_clients)
         self._caller = Caller(app, num_clients, run_config)

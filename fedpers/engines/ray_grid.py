@@ -17,7 +17,8 @@ import ray
 from flwr.app import ArrayRecord, Message, RecordDict
 from ray import exceptions
 
-from fedpers.engines.grid import RunConfig, SimulatedGrid, failure
+from fedpers import records
+from fedpers.engines.grid import SimulatedGrid, failure
 from fedpers.engines.ray_worker import Call
 from fedpers.errors import FederationError, UserError
 
@@ -136,9 +137,9 @@ class RayGrid(SimulatedGrid):
 
     def __init__(
         self,
-        run_config: RunConfig,
+        run_config: records.RunConfig,
         sizes: Sequence[int],
-        start: Callable[[RunConfig, int], Any],
+        start: Callable[[records.RunConfig, int], Any],
         num_workers: int,
         retries: int,
         start_timeout: float,

@@ -11,8 +11,8 @@ import torch
 from flwr.app import ArrayRecord, Message, RecordDict
 from flwr.app.metadata import Metadata
 
-from fedpers import client_app
-from fedpers.engines.grid import Caller, RunConfig
+from fedpers import client_app, records
+from fedpers.engines.grid import Caller
 from fedpers.engines.identity import assume_server_identity
 from fedpers.errors import UserError
 
@@ -50,7 +50,7 @@ class RayWorker:
         debug: Whether to log what clients raise.
     """
 
-    def __init__(self, run_config: RunConfig, num_clients: int, path: list[str], debug: bool) -> None:
+    def __init__(self, run_config: records.RunConfig, num_clients: int, path: list[str], debug: bool) -> None:
         """Make this process able to answer messages; one PyTorch thread, as in every engine."""
         sys.path += [folder for folder in path if folder not in sys.path]
         assume_server_identity()
