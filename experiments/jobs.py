@@ -155,6 +155,7 @@ def execute(text: str) -> tuple[str, float]:
     from fedpers import server_app
     from fedpers.build import build
     from fedpers.client_app import open_run
+    from fedpers.progress import Silent
     from fedpers.results import RunWriter
 
     logging.getLogger("flwr").setLevel(logging.ERROR)
@@ -166,7 +167,8 @@ def execute(text: str) -> tuple[str, float]:
         engine.run(
             config,
             shards,
-            lambda grid: server_app.serve(grid, config, shards, writer, server_app.Silent()),
+            lambda grid: server_app.serve(grid, config, shards, writer, Silent()),
+            Silent(),
         )
     except Exception as error:  # one run's failure is not the study's
         return f"{type(error).__name__}: {' '.join(str(error).split())}", time.perf_counter() - start

@@ -6,6 +6,7 @@ everything else has succeeded; engines keep the old one when a client raises.
 """
 
 import dataclasses
+import shlex
 import threading
 import time
 from dataclasses import dataclass
@@ -92,9 +93,18 @@ def _open_data(text: str) -> Shards:
     return prepare(Config.from_json(text))
 
 
+def read_config(text: str) -> Config:
+    """Read a configuration: JSON, or what one would write on the command line ("strategy=fedd2s rounds=3")."""
+    if text.startswith("{"):
+        return Config.from_json(text)
+    from fedpers.compose import compose_config
+
+    return compose_config(shlex.split(text))
+
+
 def open_run(text: str) -> tuple[Config, Shards]:
     """Read a configuration and open its data; a process opens the same data once, whatever else is configured."""
-    config = Config.from_json(text)
+    config = read_config(text)
     keys = ("dataset", "partition", "splits", "seed", "cache", "plugins")
     with _building:
         return config, _open_data(Config(**{key: getattr(config, key) for key in keys}).to_json())
@@ -164,12 +174,16 @@ class Worker:
 
 
 def worker_of(settings: records.RunConfig) -> Worker:
-    """Return this thread's worker for a run, after building it if the thread has served another run so far."""
+    """Return this thread's worker for a run, after building it if the thread has served another run so far.
+
+    Whatever the engine, a client trains on one PyTorch thread: how many there are may change the last bits of a sum.
+    """
     key = (str(settings[records.RUN_CONFIG]), str(settings.get(records.PREPARED, "")))
     if getattr(_thread, "key", None) != key:
+        torch.set_num_threads(1)
         text, folder = key
         here = bool(folder) and (Path(folder) / "manifest.json").is_file()
-        config, shards = (Config.from_json(text), Shards(Path(folder))) if here else open_run(text)
+        config, shards = (read_config(text), Shards(Path(folder))) if here else open_run(text)
         _thread.worker, _thread.key = Worker(config, shards), key
     worker: Worker = _thread.worker
     return worker

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from rich import box
 from rich.console import Console
@@ -10,6 +10,20 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from fedpers.tables import MODELS, Entry, Row, mean_accuracy
+
+
+class Reporter(Protocol):
+    """Is told how a run gets on."""
+
+    def round_done(self, round: int, rows: list[Row], entries: list[Entry]) -> None:
+        """A round has ended; without evaluation `rows` is empty."""
+
+
+class Silent:
+    """Says nothing."""
+
+    def round_done(self, round: int, rows: list[Row], entries: list[Entry]) -> None:
+        """Do nothing."""
 
 
 class Bar:

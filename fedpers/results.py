@@ -7,6 +7,7 @@
     traffic/round-00001.parquet    one row for each message and payload kind (`fedpers.tables.Entry`)
     diagnostics/round-00001.parquet  one row for each figure that clients or server reported
                                    (`fedpers.tables.Diagnostic`)
+    failure.json                   what ended a run of Flower's runtimes early
     summary.json                   the headline, once the run has ended
     figures/                       what was drawn of it
 
@@ -19,6 +20,7 @@ import os
 import types
 import typing
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,9 @@ from fedpers import metrics
 from fedpers.config import Config
 from fedpers.errors import UserError
 from fedpers.tables import MODELS, SPLITS, Diagnostic, Entry, Row
+
+FAILURE = "failure.json"
+"""What Flower's runtimes leave of an error that ended a run."""
 
 _ARROW = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
 
@@ -85,6 +90,21 @@ class RunWriter:
         columns = pa.Table.from_pylist([dataclasses.asdict(r) for r in rows], schema=_schema(row))
         pq.write_table(columns, scratch)
         scratch.replace(path)
+
+
+def run_directory(config: Config, start: datetime) -> Path:
+    """Return where a run writes: what its configuration says, or a new folder named by experiment and time."""
+    return Path(config.out or f"runs/{config.choices.get('experiment', 'run')}/{start:%Y-%m-%d_%H-%M-%S}")
+
+
+def read_round(folder: Path, round: int) -> tuple[list[Row], list[Entry]] | None:
+    """Return the metric and traffic rows of a round that has been written, otherwise None."""
+    name = f"round-{round:05d}.parquet"
+    metrics, traffic = (folder / table / name for table in ("metrics", "traffic"))
+    if not traffic.is_file():  # it is written last
+        return None
+    rows = [Row(**row) for row in pq.read_table(metrics).to_pylist()] if metrics.is_file() else []
+    return rows, [Entry(**entry) for entry in pq.read_table(traffic).to_pylist()]
 
 
 def check_run_directory(folder: Path) -> None:

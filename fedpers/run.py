@@ -76,13 +76,14 @@ def plan(overrides: list[str], multirun: bool, config_dir: str | None) -> dict[s
         UserError: any of them is impossible.
     """
     from fedpers.compose import compose_config, sweep
+    from fedpers.results import run_directory
 
-    time = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    start = datetime.now()
     jobs: dict[str, Config] = {}
     for job in sweep(overrides) if multirun else [overrides]:
         config = compose_config(job, config_dir)
         experiment = config.choices["experiment"]
-        folder = Path(config.out or f"runs/{experiment}/{time}")
+        folder = run_directory(config, start)
         name = ",".join(text for text in job if text not in overrides) if multirun else experiment
         name = name or experiment
         if multirun:
@@ -124,10 +125,14 @@ def run_job(name: str, config: Config) -> dict[str, Any]:
     engine = build(config.engine, "engine", plugins=config.plugins)
     _, shards = open_run(config.to_json())
     folder = Path(str(config.out))
-    writer = RunWriter(folder)
     title = name if name != config.choices["experiment"] else f"{name} ({config.choices['strategy']})"
     with progress.Display(title, config.rounds, quiet=config.quiet) as display:
-        engine.run(config, shards, lambda grid: server_app.serve(grid, config, shards, writer, display))
+        engine.run(
+            config,
+            shards,
+            lambda grid: server_app.serve(grid, config, shards, RunWriter(folder), display),
+            display,
+        )
     summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     draw([str(folder)], folder / "figures", config)
     console = progress.printer()

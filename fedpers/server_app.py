@@ -6,51 +6,47 @@ import sys
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any, Protocol
+from logging import INFO
+from typing import Any
 
+import torch
 from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
+from flwr.supercore import log
 
 import fedpers
 from fedpers import client_app, records, seeds
 from fedpers.build import build, resolve
 from fedpers.config import Config
 from fedpers.data.shards import Shards
-from fedpers.errors import UserError
+from fedpers.errors import FederationError, UserError
 from fedpers.evaluation import evaluate_clients
 from fedpers.federation import Federation, ServerHalf, roll_call
 from fedpers.ledger import Ledger
-from fedpers.results import Run, RunWriter, summarize
-from fedpers.tables import Diagnostic, Entry, Row, mean_accuracy
+from fedpers.progress import Reporter, Silent
+from fedpers.results import FAILURE, Run, RunWriter, run_directory, summarize
+from fedpers.tables import Diagnostic, Row, mean_accuracy
 
 _PACKAGES = ("flwr", "flwr-datasets", "torch", "torchvision", "numpy", "ray", "pandas", "pyarrow")
 
 app = ServerApp()
 
 
-class Reporter(Protocol):
-    """Is told how a run gets on; see `fedpers.progress`."""
-
-    def round_done(self, round: int, rows: list[Row], entries: list[Entry]) -> None:
-        """A round has ended; without evaluation `rows` is empty."""
-
-
-class Silent:
-    """Says nothing."""
-
-    def round_done(self, round: int, rows: list[Row], entries: list[Entry]) -> None:
-        """Do nothing."""
-
-
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Serve a run in Flower's own runtimes."""
+    """Serve a run in Flower's own runtimes; what ends it early is left behind in the run directory."""
+    torch.set_num_threads(1)
     config, shards = client_app.open_run(str(context.run_config[records.RUN_CONFIG]))
-    if config.out is None:
-        raise UserError("out=null is not possible here. Accepted: a run directory")
-    serve(grid, config, shards, RunWriter(Path(config.out)), Silent())
+    folder = run_directory(config, datetime.now()).resolve()
+    check(config, shards)
+    writer = RunWriter(folder)
+    log(INFO, "fedpers writes to %s", folder)
+    try:
+        serve(grid, config, shards, writer, Silent())
+    except (UserError, FederationError) as error:
+        writer.write_json(FAILURE, {"error": type(error).__name__, "message": str(error)})
+        raise
 
 
 def check(config: Config, shards: Shards) -> None:

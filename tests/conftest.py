@@ -13,6 +13,7 @@ from fedpers import client_app, server_app
 from fedpers.build import build
 from fedpers.compose import compose_config
 from fedpers.config import Config
+from fedpers.progress import Silent
 from fedpers.results import Run, RunWriter
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests/toys.py serves as a plugin
@@ -70,14 +71,15 @@ def serve(composed: Config, wrap: Callable[[Grid], Grid] = lambda grid: grid) ->
     """Run a federation without the command line."""
     engine = build(composed.engine, "engine")
     _, shards = client_app.open_run(composed.to_json())
-    writer = RunWriter(Path(str(composed.out)))
+    folder = Path(str(composed.out))
     server_app.check(composed, shards)
     engine.run(
         composed,
         shards,
-        lambda grid: server_app.serve(wrap(grid), composed, shards, writer, server_app.Silent()),
+        lambda grid: server_app.serve(wrap(grid), composed, shards, RunWriter(folder), Silent()),
+        Silent(),
     )
-    return Run(writer.folder)
+    return Run(folder)
 
 
 def metric_files(run: Run) -> dict[str, bytes]:

@@ -14,6 +14,7 @@ from fedpers.config import Config
 from fedpers.data.shards import Shards
 from fedpers.engines.grid import App, Caller, SimulatedGrid
 from fedpers.errors import UserError
+from fedpers.progress import Reporter
 
 
 class LocalGrid(SimulatedGrid):
@@ -31,7 +32,7 @@ class LocalGrid(SimulatedGrid):
         super().__init__(num_clients)
         self._caller = Caller(app, num_clients, run_config)
         self._states: dict[int, RecordDict] = {}
-        self._pool = ThreadPoolExecutor(num_threads, "client", initializer=torch.set_num_threads, initargs=(1,))
+        self._pool = ThreadPoolExecutor(num_threads, "client")
 
     def close(self) -> None:
         """Stop the threads after the clients that are running."""
@@ -64,7 +65,7 @@ class LocalEngine:
         if self.num_threads < 1:
             raise UserError(f"engine.num_threads={self.num_threads} is not possible. Accepted: at least 1")
 
-    def run(self, config: Config, shards: Shards, serve: Callable[[Grid], None]) -> None:
+    def run(self, config: Config, shards: Shards, serve: Callable[[Grid], None], reporter: Reporter) -> None:
         """Call `serve` with a Grid of the clients that the prepared data has."""
         limit_torch_threads()
         run_config = client_app.run_config(config, shards)

@@ -15,6 +15,7 @@ from fedpers.config import Config
 from fedpers.data.shards import Shards
 from fedpers.engines.local import limit_torch_threads
 from fedpers.errors import UserError
+from fedpers.progress import Reporter
 
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Ray reads it when it is imported: 0 binds all its services to loopback, whatever the operating system."""
@@ -52,7 +53,7 @@ class RayEngine:
         if not any(self.resources.values()):
             raise UserError("engine.resources reserves nothing. Accepted: num_cpus or another resource above 0")
 
-    def run(self, config: Config, shards: Shards, serve: Callable[[Grid], None]) -> None:
+    def run(self, config: Config, shards: Shards, serve: Callable[[Grid], None], reporter: Reporter) -> None:
         """Call `serve` with a Grid of the clients that the prepared data has.
 
         Raises:

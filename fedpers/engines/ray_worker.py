@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-import torch
 from flwr.app import ArrayRecord, Message, RecordDict
 from flwr.app.metadata import Metadata
 
@@ -51,10 +50,9 @@ class RayWorker:
     """
 
     def __init__(self, run_config: records.RunConfig, num_clients: int, path: list[str], debug: bool) -> None:
-        """Make this process able to answer messages; one PyTorch thread, as in every engine."""
+        """Make this process able to answer messages."""
         sys.path += [folder for folder in path if folder not in sys.path]
         assume_server_identity()
-        torch.set_num_threads(1)
         logging.getLogger("flwr").setLevel(logging.DEBUG if debug else logging.ERROR)
         if debug:
             logging.basicConfig(level=logging.DEBUG)
