@@ -156,7 +156,7 @@ def execute(text: str) -> tuple[str, float]:
     from fedpers.build import build
     from fedpers.client_app import open_run
     from fedpers.progress import Silent
-    from fedpers.results import RunWriter
+    from fedpers.writer import RunWriter
 
     logging.getLogger("flwr").setLevel(logging.ERROR)
     start = time.perf_counter()

@@ -93,18 +93,18 @@ class Task:
     @cached_property
     def keys(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The model's shared keys and its personal keys."""
-        names = self.model.state_dict().keys()
+        names = self.model.tensors().keys()
         personal = tuple(name for name in names if self.is_personal(name))
         return tuple(name for name in names if name not in personal), personal
 
     def shared(self) -> State:
         """Return the part of the model's state that may leave the client."""
-        state = self.model.state_dict()
+        state = self.model.tensors()
         return {key: state[key] for key in self.keys[0]}
 
     def personal(self) -> State:
         """Return the part of the model's state that stays with the client."""
-        state = self.model.state_dict()
+        state = self.model.tensors()
         return {key: state[key] for key in self.keys[1]}
 
 

@@ -9,9 +9,11 @@ import dataclasses
 import shlex
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
@@ -102,6 +104,14 @@ def read_config(text: str) -> Config:
     return compose_config(shlex.split(text))
 
 
+def open_settings(settings: Mapping[str, Any]) -> tuple[Config, Shards]:
+    """Return configuration and data of a run config; a machine that has not got the data prepares them."""
+    text, folder = str(settings[records.RUN_CONFIG]), str(settings.get(records.PREPARED, ""))
+    if folder and (Path(folder) / "manifest.json").is_file():
+        return read_config(text), Shards(Path(folder))
+    return open_run(text)
+
+
 def open_run(text: str) -> tuple[Config, Shards]:
     """Read a configuration and open its data; a process opens the same data once, whatever else is configured."""
     config = read_config(text)
@@ -127,6 +137,7 @@ class Worker:
         """Build the model and the client half."""
         self.config, self.shards = config, shards
         self.client = build_client(self.config)
+        self._personal: dict[str, bool] = {}
         specs = model_specs(self.config)
         self._models = [Loadable.of(build_model(self.config, self.shards, number)) for number in range(len(specs))]
         stay = (local_keys(loadable.model, self.config.batch_norm) for loadable in self._models)
@@ -136,7 +147,9 @@ class Worker:
 
     def is_personal(self, key: str) -> bool:
         """Tell whether a key stays with its client, by the algorithm or by the BatchNorm policy."""
-        return key in self._stay or self.client.is_personal(key)
+        if key not in self._personal:
+            self._personal[key] = key in self._stay or self.client.is_personal(key)
+        return self._personal[key]
 
     def task(self, message: Message, context: Context) -> Task:
         """Build the task of a message, the model loaded."""
@@ -181,10 +194,7 @@ def worker_of(settings: records.RunConfig) -> Worker:
     key = (str(settings[records.RUN_CONFIG]), str(settings.get(records.PREPARED, "")))
     if getattr(_thread, "key", None) != key:
         torch.set_num_threads(1)
-        text, folder = key
-        here = bool(folder) and (Path(folder) / "manifest.json").is_file()
-        config, shards = (read_config(text), Shards(Path(folder))) if here else open_run(text)
-        _thread.worker, _thread.key = Worker(config, shards), key
+        _thread.worker, _thread.key = Worker(*open_settings(settings)), key
     worker: Worker = _thread.worker
     return worker
 

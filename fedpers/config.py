@@ -46,7 +46,7 @@ class Config:
         "what happens to BatchNorm layers: aggregate (as other layers), local (they stay with their client), "
         "reset (running statistics are re-estimated on the client's training data before it is scored)",
     )
-    eval_every: int = option(1, "score every client after each this many rounds (and after the last)")
+    eval_every: int = option(1, "score every client after each this many rounds (and after the last); 0: never")
     finetune_epochs: int = option(0, "when above 0, also score each personal model after this many local epochs")
     splits: list[float] = option([0.6, 0.15, 0.25], "shares of each client's samples: train, validation, test")
     out: str | None = option(None, "run directory, new or empty; null: runs/EXPERIMENT/TIME")
@@ -64,9 +64,9 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check every scalar key; the groups are checked when they are built."""
-        for key in ("rounds", "batch_size", "local_epochs", "eval_every"):
+        for key in ("rounds", "batch_size", "local_epochs"):
             self._require(key, getattr(self, key) >= 1, "a whole number of at least 1")
-        for key in ("seed", "finetune_epochs"):
+        for key in ("seed", "finetune_epochs", "eval_every"):
             self._require(key, getattr(self, key) >= 0, "a whole number of at least 0")
         self._require("lr", 0 < self.lr < math.inf, "a number above 0")
         self._require("momentum", 0 <= self.momentum < 1, "a number in [0, 1)")
@@ -96,7 +96,7 @@ class Config:
 
     def evaluates(self, round: int) -> bool:
         """Tell whether every client is scored after this round (counted from 1)."""
-        return round > 0 and (round % self.eval_every == 0 or round == self.rounds)
+        return bool(self.eval_every) and round > 0 and (round % self.eval_every == 0 or round == self.rounds)
 
     def to_json(self) -> str:
         """Return the configuration as one line of JSON with sorted keys."""

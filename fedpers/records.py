@@ -11,6 +11,7 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fedpers.client import State
+from fedpers.packing import pack, unpack
 
 Figure = int | float | list[int] | list[float]
 """What a MetricRecord may hold."""
@@ -41,18 +42,23 @@ KINDS = ("heads", "representations", "soft_labels", "labels", "prototypes", "con
 
 def to_record(state: State) -> ArrayRecord:
     """Pack tensors for the wire."""
-    return ArrayRecord(state)
+    return ArrayRecord({key: pack(tensor) for key, tensor in state.items()})
 
 
 def from_record(record: ArrayRecord) -> State:
     """Unpack tensors from the wire."""
-    return cast(State, dict(record.to_torch_state_dict()))
+    return {key: unpack(array) for key, array in record.items()}
 
 
 def round_of(content: RecordDict) -> int:
     """Return the round that a message belongs to, 0 when it names none."""
     config = content.config_records.get(CONFIG, ConfigRecord())
     return cast(int, config.get(ROUND, 0))
+
+
+def num_examples(content: RecordDict) -> float:
+    """Return the training samples behind a reply."""
+    return cast(float, content.metric_records[METRICS][NUM_EXAMPLES])
 
 
 def payload_kind(key: str) -> str:

@@ -2,7 +2,8 @@
 
     config.json                    the whole configuration
     manifest.json                  versions, seed, hashes of the data
-    data.json                      who holds what: sizes and label histogram of every client
+    data.json                      what the data are: dataset, partition, hashes
+    clients.parquet                who holds what: each client's sizes and label histogram
     metrics/round-00001.parquet    one row for each client, model and split (`fedpers.tables.Row`)
     traffic/round-00001.parquet    one row for each message and payload kind (`fedpers.tables.Entry`)
     diagnostics/round-00001.parquet  one row for each figure that clients or server reported
@@ -14,120 +15,22 @@
 Every file is written under another name and renamed, so a killed run keeps its finished rounds.
 """
 
-import dataclasses
 import json
-import os
-import types
-import typing
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from fedpers import metrics
 from fedpers.config import Config
 from fedpers.errors import UserError
-from fedpers.tables import MODELS, SPLITS, Diagnostic, Entry, Row
-
-FAILURE = "failure.json"
-"""What Flower's runtimes leave of an error that ended a run."""
-
-_ARROW = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
-
-
-def _schema(row: type) -> pa.Schema:
-    fields = []
-    for name, hint in typing.get_type_hints(row).items():
-        options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        fields.append(pa.field(name, _ARROW[options[0]], nullable=types.NoneType in options))
-    return pa.schema(fields)
-
-
-class RunWriter:
-    """Writes one run directory.
-
-    Args:
-        folder: A directory that does not exist or is empty.
-
-    Raises:
-        UserError: the directory holds something or cannot be written.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        """Make the directory."""
-        self.folder = folder
-        check_run_directory(folder)
-        try:
-            for name in ("metrics", "traffic", "diagnostics", "figures"):
-                (folder / name).mkdir(parents=True)
-        except OSError as error:
-            raise _unwritable(folder, error) from error
-
-    def write_json(self, name: str, content: Any) -> None:
-        """Write one JSON file."""
-        scratch = self.folder / f".{name}"
-        scratch.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-        scratch.replace(self.folder / name)
-
-    def write_round(
-        self, round: int, rows: Sequence[Row], entries: Sequence[Entry], diagnostics: Sequence[Diagnostic] = ()
-    ) -> None:
-        """Write a round's tables; a round without evaluation has no metric table."""
-        if diagnostics:
-            self._write_table("diagnostics", round, diagnostics, Diagnostic)
-        if rows:
-            self._write_table("metrics", round, rows, Row)
-        self._write_table("traffic", round, entries, Entry)
-
-    def _write_table(self, table: str, round: int, rows: Sequence[Any], row: type) -> None:
-        path = self.folder / table / f"round-{round:05d}.parquet"
-        scratch = path.with_name(f".{path.name}")
-        columns = pa.Table.from_pylist([dataclasses.asdict(r) for r in rows], schema=_schema(row))
-        pq.write_table(columns, scratch)
-        scratch.replace(path)
-
-
-def run_directory(config: Config, start: datetime) -> Path:
-    """Return where a run writes: what its configuration says, or a new folder named by experiment and time."""
-    return Path(config.out or f"runs/{config.choices.get('experiment', 'run')}/{start:%Y-%m-%d_%H-%M-%S}")
-
-
-def read_round(folder: Path, round: int) -> tuple[list[Row], list[Entry]] | None:
-    """Return the metric and traffic rows of a round that has been written, otherwise None."""
-    name = f"round-{round:05d}.parquet"
-    metrics, traffic = (folder / table / name for table in ("metrics", "traffic"))
-    if not traffic.is_file():  # it is written last
-        return None
-    rows = [Row(**row) for row in pq.read_table(metrics).to_pylist()] if metrics.is_file() else []
-    return rows, [Entry(**entry) for entry in pq.read_table(traffic).to_pylist()]
-
-
-def check_run_directory(folder: Path) -> None:
-    """Raise a UserError unless `folder` is absent or empty, and can be written."""
-    if folder.is_dir():
-        if any(folder.iterdir()):
-            raise UserError(
-                f"the run directory {folder} is not empty; results are never overwritten. "
-                "Name another one with out=DIR, or remove it"
-            )
-        if not os.access(folder, os.W_OK):
-            raise _unwritable(folder, PermissionError("no write permission"))
-    elif folder.exists():
-        raise UserError(f"the run directory {folder} is a file. Name another one with out=DIR")
-    else:
-        parent = next(path for path in folder.absolute().parents if path.exists())
-        if not parent.is_dir() or not os.access(parent, os.W_OK):
-            raise _unwritable(folder, PermissionError(f"no write permission in {parent}"))
-
-
-def _unwritable(folder: Path, error: OSError) -> UserError:
-    reason = error.strerror or str(error)
-    return UserError(f"the run directory {folder} cannot be written ({reason}). Name another one with out=DIR")
+from fedpers.tables import MODELS, SPLITS, Diagnostic, Entry, Row, arrow_schema
 
 
 class Run:
@@ -153,8 +56,24 @@ class Run:
 
     @cached_property
     def data(self) -> dict[str, Any]:
-        """The data's manifest: sizes and label histogram of every client, hashes."""
+        """The data's manifest: dataset, partition, hashes."""
         return self._json("data.json")
+
+    @cached_property
+    def clients(self) -> pd.DataFrame:
+        """One row for each client: `client`, its samples in `train`, `val` and `test`, its `label_histogram`."""
+        path = self.folder / "clients.parquet"
+        if not path.is_file():
+            raise UserError(
+                f"{self.folder} holds no clients.parquet: the run ended before its first round. Leave it out"
+            )
+        frame: pd.DataFrame = _read(path).to_pandas()
+        return frame
+
+    @property
+    def label_histogram(self) -> NDArray[np.int64]:
+        """Samples of each class that each client holds: (clients, classes)."""
+        return np.stack(self.clients.label_histogram.to_list())
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -198,15 +117,29 @@ class Run:
 
     def _table(self, name: str, row: type) -> pd.DataFrame:
         files = sorted((self.folder / name).glob("round-*.parquet"))
-        schema = _schema(row)
+        schema = arrow_schema(row)
         tables = [schema.empty_table()]
         for path in files:
-            try:
-                tables.append(pq.read_table(path, schema=schema))
-            except (pa.ArrowException, OSError) as error:
-                raise UserError(f"{path} is damaged ({error})") from error
+            tables.append(_read(path, schema))
         frame: pd.DataFrame = pa.concat_tables(tables).to_pandas()
         return frame
+
+
+def read_round(folder: Path, round: int) -> tuple[list[Row], list[Entry]] | None:
+    """Return the metric and traffic rows of a round that has been written, otherwise None."""
+    name = f"round-{round:05d}.parquet"
+    metrics, traffic = (folder / table / name for table in ("metrics", "traffic"))
+    if not traffic.is_file():  # it is written last
+        return None
+    rows = [Row(**row) for row in pq.read_table(metrics).to_pylist()] if metrics.is_file() else []
+    return rows, [Entry(**entry) for entry in pq.read_table(traffic).to_pylist()]
+
+
+def _read(path: Path, schema: pa.Schema | None = None) -> pa.Table:
+    try:
+        return pq.read_table(path, schema=schema)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} is damaged ({error})") from error
 
 
 def find_runs(path: str | Path) -> list[Run]:

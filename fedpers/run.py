@@ -76,7 +76,7 @@ def plan(overrides: list[str], multirun: bool, config_dir: str | None) -> dict[s
         UserError: any of them is impossible.
     """
     from fedpers.compose import compose_config, sweep
-    from fedpers.results import run_directory
+    from fedpers.writer import run_directory
 
     start = datetime.now()
     jobs: dict[str, Config] = {}
@@ -95,7 +95,7 @@ def plan(overrides: list[str], multirun: bool, config_dir: str | None) -> dict[s
 def _run_all(jobs: dict[str, Config]) -> int:
     from fedpers import progress, server_app
     from fedpers.client_app import open_run
-    from fedpers.results import check_run_directory
+    from fedpers.writer import check_run_directory
 
     for config in jobs.values():
         check_run_directory(Path(str(config.out)))
@@ -117,7 +117,7 @@ def run_job(name: str, config: Config) -> dict[str, Any]:
     from fedpers import progress, server_app
     from fedpers.build import build
     from fedpers.client_app import open_run
-    from fedpers.results import RunWriter
+    from fedpers.writer import RunWriter
 
     logging.getLogger("flwr").setLevel(logging.DEBUG if config.debug else logging.ERROR)
     if config.debug:

@@ -19,14 +19,15 @@ import fedpers
 from fedpers import client_app, records, seeds
 from fedpers.build import build, resolve
 from fedpers.config import Config
-from fedpers.data.shards import Shards
+from fedpers.data.shards import CLIENTS, Shards
 from fedpers.errors import FederationError, UserError
 from fedpers.evaluation import evaluate_clients
 from fedpers.federation import Federation, ServerHalf, roll_call
 from fedpers.ledger import Ledger
 from fedpers.progress import Reporter, Silent
-from fedpers.results import FAILURE, Run, RunWriter, run_directory, summarize
+from fedpers.results import Run, summarize
 from fedpers.tables import Diagnostic, Row, mean_accuracy
+from fedpers.writer import FAILURE, RunWriter, run_directory
 
 _PACKAGES = ("flwr", "flwr-datasets", "torch", "torchvision", "numpy", "ray", "pandas", "pyarrow")
 
@@ -37,7 +38,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Serve a run in Flower's own runtimes; what ends it early is left behind in the run directory."""
     torch.set_num_threads(1)
-    config, shards = client_app.open_run(str(context.run_config[records.RUN_CONFIG]))
+    config, shards = client_app.open_settings(context.run_config)
     folder = run_directory(config, datetime.now()).resolve()
     check(config, shards)
     writer = RunWriter(folder)
@@ -90,6 +91,7 @@ def serve(grid: Grid, config: Config, shards: Shards, writer: RunWriter, reporte
     writer.write_json("config.json", dataclasses.asdict(config))
     writer.write_json("manifest.json", _manifest(config, shards))
     writer.write_json("data.json", shards.manifest)
+    writer.copy(shards.folder / CLIENTS)
     nodes = roll_call(grid, shards.num_clients)
     federation = _federation(config, shards, nodes)
     strategy: Strategy = client_app.build_client(config).server(federation)  # type: ignore[attr-defined]

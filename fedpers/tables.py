@@ -1,6 +1,10 @@
 """The rows of the tables that a run leaves behind."""
 
+import types
+import typing
 from dataclasses import dataclass
+
+import pyarrow as pa
 
 MODELS = ("personal", "global", "finetuned")
 SPLITS = ("val", "test")
@@ -77,3 +81,15 @@ def mean_accuracy(rows: list[Row], split: str) -> float | None:
     """Return the personal models' mean accuracy over clients, None without evaluation."""
     values = [row.accuracy for row in rows if row.model == "personal" and row.split == split]
     return sum(values) / len(values) if values else None
+
+
+_ARROW = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
+
+
+def arrow_schema(row: type) -> pa.Schema:
+    """Return the columns of a table of rows; a field that may be None is nullable."""
+    fields = []
+    for name, hint in typing.get_type_hints(row).items():
+        options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        fields.append(pa.field(name, _ARROW[options[0]], nullable=types.NoneType in options))
+    return pa.schema(fields)

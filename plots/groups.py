@@ -4,7 +4,6 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -40,7 +39,7 @@ class Group:
     @property
     def num_clients(self) -> int:
         """Number of clients, over all seeds."""
-        return sum(len(held(run)["label_histogram"]) for run in self.runs)
+        return sum(len(run.clients) for run in self.runs)
 
     def accuracy(self, model: str) -> pd.DataFrame:
         """Return a model's test accuracies in % as a table of rounds by clients.
@@ -66,17 +65,6 @@ class Group:
             folders = ", ".join(str(run.folder) for run in self.runs)
             raise UserError(f"no round was scored in all of {folders}. Leave out those that ended early")
         return table
-
-
-def held(run: Run) -> dict[str, Any]:
-    """Return who holds what in a run.
-
-    Raises:
-        UserError: the run ended before it wrote that down.
-    """
-    if not (run.folder / "data.json").is_file():
-        raise UserError(f"{run.folder} holds no data.json: the run ended before its first round. Leave it out")
-    return run.data
 
 
 def group_runs(runs: list[Run]) -> list[Group]:

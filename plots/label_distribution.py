@@ -3,7 +3,6 @@
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 
 from fedpers.results import Run
 from plots import style
-from plots.groups import held
 
 MANY = 60
 """Above so many clients, the figure is as wide as the page and has no tick for each client."""
@@ -33,14 +31,13 @@ def figures(runs: Sequence[Run]) -> list[Figure]:
     """
     distinct: dict[tuple[str, str], Run] = {}
     for run in runs:
-        data = held(run)
+        data = run.data
         distinct.setdefault((data.get("dataset_sha256", ""), data["assignment_sha256"]), run)
-    return [figure(run.data, _title(run)) for run in distinct.values()]
+    return [figure(run.label_histogram, _title(run)) for run in distinct.values()]
 
 
-def figure(data: dict[str, Any], title: str) -> Figure:
-    """Build the figure of one assignment from the data's manifest."""
-    histogram = np.asarray(data["label_histogram"], dtype=np.int64)
+def figure(histogram: NDArray[np.int64], title: str) -> Figure:
+    """Build the figure of one assignment from the samples of each class that each client holds: (clients, classes)."""
     many = len(histogram) > MANY
     with style.context():
         made = style.new_figure(style.PAGE if many else style.COLUMN, 3.4 if many else 2.9)

@@ -16,6 +16,7 @@ from fedpers.client import Client, State
 from fedpers.config import Config
 from fedpers.federation import Federation
 from fedpers.models.staged import Staged, stage_of
+from fedpers.packing import average
 
 
 class ServerAverage(FedAvg):
@@ -71,10 +72,15 @@ class ServerAverage(FedAvg):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Sum replies in the order of their clients, and give integer buffers their type again."""
-        arrays, metrics = super().aggregate_train(server_round, sorted(replies, key=self.client_of))
-        if arrays is not None:
-            arrays = records.cast_like(arrays, self.federation.initial)
-        return arrays, metrics
+        valid, _ = self._check_and_log_replies(sorted(replies, key=self.client_of), is_train=True)
+        if not valid:
+            return None, None
+        contents = [reply.content for reply in valid]
+        sizes = [records.num_examples(content) for content in contents]
+        weights = [size / sum(sizes) for size in sizes]
+        arrays = average((content.array_records[records.ARRAYS] for content in contents), weights)
+        metrics = self.train_metrics_aggr_fn(contents, self.weighted_by_key)
+        return records.cast_like(arrays, self.federation.initial), metrics
 
 
 class Algorithm(Client):

@@ -14,7 +14,8 @@ from fedpers.build import build
 from fedpers.compose import compose_config
 from fedpers.config import Config
 from fedpers.progress import Silent
-from fedpers.results import Run, RunWriter
+from fedpers.results import Run
+from fedpers.writer import RunWriter
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests/toys.py serves as a plugin
 

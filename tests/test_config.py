@@ -37,7 +37,7 @@ def test_frozen() -> None:
         ("rounds", [0, -1], "at least 1"),
         ("batch_size", [0, -5], "at least 1"),
         ("local_epochs", [0], "at least 1"),
-        ("eval_every", [0], "at least 1"),
+        ("eval_every", [-1], "at least 0"),
         ("seed", [-1], "at least 0"),
         ("finetune_epochs", [-1], "at least 0"),
         ("lr", [0.0, -0.1, NAN, INF], "above 0"),
@@ -74,7 +74,7 @@ def test_impossible_values_are_named(key: str, values: list[Any], accepted: str)
 @pytest.mark.parametrize(
     "values",
     [
-        {"rounds": 1, "batch_size": 1, "local_epochs": 1, "eval_every": 1},
+        {"rounds": 1, "batch_size": 1, "local_epochs": 1, "eval_every": 0},
         {"seed": 0, "finetune_epochs": 0, "momentum": 0.0, "weight_decay": 0.0},
         {"participation": 1.0, "momentum": 0.999, "lr": 1e-12},
         {"splits": [0.75, 0.0, 0.25]},

@@ -9,8 +9,9 @@ import pytest
 from fedpers import results
 from fedpers.config import Config
 from fedpers.errors import UserError
-from fedpers.results import Run, RunWriter
+from fedpers.results import Run
 from fedpers.tables import Entry, Row
+from fedpers.writer import RunWriter
 
 
 def row(round: int, client: int, accuracy: float, *, split: str = "test", n: int = 10, model: str = "personal") -> Row:

@@ -13,6 +13,7 @@ from ondisk import write_cifar10_binary, write_cifar100_binary, write_fashion_mn
 
 from fedpers.compose import ALL_GROUPS, group_choices
 from fedpers.config import Config
+from fedpers.results import Run
 from fedpers.run import main
 
 FEW = ["rounds=1", "out=run", "quiet=true", "figures=[]"]
@@ -149,7 +150,7 @@ def test_cifar10_in_its_own_binary_layout(cli, tmp_path) -> None:
     assert Path("run/summary.json").is_file()
     data = json.loads(Path("run/data.json").read_text())
     assert data["shape"] == [3, 32, 32]
-    assert sum(map(sum, data["label_histogram"])) == 120
+    assert Run("run").label_histogram.sum() == 120
 
 
 def test_cifar100_and_fashion_mnist_from_files(cli, tmp_path) -> None:

@@ -6,6 +6,7 @@ A prepared folder is named by a hash of all that determines it, and appears at o
     labels.npy    (N,) int64, likewise
     index.npy     (N,) int64, each sample's position in the dataset (official train set, then test set)
     bounds.npy    (clients, 4) int64: where a client's train, validation and test parts begin, and its end
+    clients.parquet each client's sizes and label histogram
     manifest.json what it is made of
 """
 
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
@@ -31,7 +34,8 @@ from fedpers.data.partition import Indices, Partition
 from fedpers.errors import UserError
 from fedpers.training import Split
 
-FORMAT = 1
+FORMAT = 2
+CLIENTS = "clients.parquet"
 SPLITS = ("train", "val", "test")
 
 
@@ -86,6 +90,12 @@ class Shards:
         self._pixels = np.load(folder / "pixels.npy", mmap_mode="r")
         self._labels = np.load(folder / "labels.npy", mmap_mode="r")
         self._bounds = np.load(folder / "bounds.npy")
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Samples of each client, all splits together: (clients,)."""
+        sizes: NDArray[np.int64] = self._bounds[:, -1] - self._bounds[:, 0]
+        return sizes
 
     @property
     def num_clients(self) -> int:
@@ -181,18 +191,21 @@ def assignment_sha256(assignment: list[tuple[Indices, Indices, Indices]]) -> str
 def _manifest(
     images: Images, assignment: list[tuple[Indices, Indices, Indices]], content: dict[str, Any]
 ) -> dict[str, Any]:
-    histogram = [
-        np.bincount(images.labels[np.concatenate(parts)], minlength=images.num_classes).tolist() for parts in assignment
-    ]
     return {
         **content,
         "assignment_sha256": assignment_sha256(assignment),
         "num_classes": images.num_classes,
         "shape": images.shape,
         "num_clients": len(assignment),
-        "sizes": {split: [len(p[i]) for p in assignment] for i, split in enumerate(SPLITS)},
-        "label_histogram": histogram,
     }
+
+
+def _clients(images: Images, assignment: list[tuple[Indices, Indices, Indices]]) -> pa.Table:
+    """Return one row for each client: its number, its samples in each split, its samples of each class."""
+    histogram = [np.bincount(images.labels[np.concatenate(p)], minlength=images.num_classes) for p in assignment]
+    sizes = {split: [len(parts[i]) for parts in assignment] for i, split in enumerate(SPLITS)}
+    labels = pa.array(histogram, pa.list_(pa.int64()))
+    return pa.table({"client": list(range(len(assignment))), **sizes, "label_histogram": labels})
 
 
 def _cache_folder(config: Config) -> Path:
@@ -216,6 +229,7 @@ def _write(
         np.save(scratch / "labels.npy", images.labels[index])
         np.save(scratch / "index.npy", index)
         np.save(scratch / "bounds.npy", bounds)
+        pq.write_table(_clients(images, assignment), scratch / CLIENTS)
         manifest = _manifest(images, assignment, content)
         (scratch / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
         scratch.chmod(0o755)

@@ -26,7 +26,8 @@ from fedpers.data.shards import Shards
 from fedpers.engines.flower_processes import environment, executable, free_port, start, stop_on_exit, wait_until_healthy
 from fedpers.errors import FederationError, UserError
 from fedpers.progress import Reporter
-from fedpers.results import FAILURE, read_round
+from fedpers.results import read_round
+from fedpers.writer import FAILURE
 
 APP = """\
 [project]

@@ -66,7 +66,7 @@ class RayEngine:
 
         grid = RayGrid(
             client_app.run_config(config, shards),
-            [sum(sizes) for sizes in zip(*shards.manifest["sizes"].values(), strict=True)],
+            shards.sizes.tolist(),
             lambda run_config, num_clients: self._actor().remote(run_config, num_clients, sys.path, config.debug),
             self._count_workers(),
             self.retries,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_array_equal
@@ -85,13 +86,16 @@ def test_manifest(digits_config: MakeConfig) -> None:
     assert manifest["seed"] == 3
     assert manifest["splits"] == [0.6, 0.15, 0.25]
     assert manifest["partition"]["alpha"] == 0.3
-    assert list(map(sum, zip(*manifest["label_histogram"], strict=True))) == np.bincount(target).tolist()
-    sizes = np.array([manifest["sizes"][split] for split in SPLITS]).T
+    clients = pd.read_parquet(prepared.folder / "clients.parquet")
+    histogram = np.stack(clients.label_histogram.to_list())
+    assert histogram.sum(axis=0).tolist() == np.bincount(target).tolist()
+    sizes = clients[list(SPLITS)].to_numpy()
     assert_array_equal(sizes, np.diff(bounds, axis=1))
-    assert_array_equal(sizes.sum(axis=1), np.sum(manifest["label_histogram"], axis=1))
+    assert_array_equal(sizes.sum(axis=1), histogram.sum(axis=1))
+    assert_array_equal(prepared.sizes, sizes.sum(axis=1))
     assert sizes.sum() == 1797
     first = index[: bounds[0, 3]]
-    assert manifest["label_histogram"][0] == np.bincount(target[first], minlength=10).tolist()
+    assert histogram[0].tolist() == np.bincount(target[first], minlength=10).tolist()
     parts = [tuple(np.split(index[b[0] : b[3]], b[1:3] - b[0])) for b in bounds]
     assert manifest["assignment_sha256"] == shards.assignment_sha256(parts)
 
@@ -102,7 +106,7 @@ def test_second_prepare_writes_nothing(digits_config: MakeConfig) -> None:
 
     first = prepare(digits_config())
     before = times(first.folder)
-    assert len(before) == 6
+    assert len(before) == 7
     second = prepare(digits_config(lr=0.5, rounds=3))  # nothing that concerns the data
     assert second.folder == first.folder
     assert times(second.folder) == before

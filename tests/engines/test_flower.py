@@ -18,7 +18,8 @@ from fedpers import client_app, records, server_app
 from fedpers.engines.flower import FlowerEngine
 from fedpers.engines.local import LocalGrid
 from fedpers.errors import UserError
-from fedpers.results import FAILURE, Run, read_round
+from fedpers.results import Run, read_round
+from fedpers.writer import FAILURE
 
 ROOT = Path(__file__).parents[2]
 

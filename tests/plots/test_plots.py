@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
@@ -17,8 +18,9 @@ from matplotlib.figure import Figure
 
 from fedpers.config import Config
 from fedpers.errors import UserError
-from fedpers.results import Run, RunWriter
+from fedpers.results import Run
 from fedpers.tables import Row
+from fedpers.writer import RunWriter
 from plots import client_accuracy, convergence, label_distribution, style
 from plots.__main__ import main
 from plots.groups import group_runs
@@ -46,7 +48,9 @@ def write_run(
     writer = RunWriter(folder)
     writer.write_json("config.json", dataclasses.asdict(config))
     data = {"dataset": "digits", "dataset_sha256": "d", "assignment_sha256": sha, "num_classes": len(histogram[0])}
-    writer.write_json("data.json", {**data, "label_histogram": histogram, "sizes": {}})
+    writer.write_json("data.json", data)
+    clients = {"client": range(len(histogram)), "label_histogram": histogram}
+    pd.DataFrame(clients).to_parquet(folder / "clients.parquet")
     for number, accuracies in enumerate(rounds, start=1):
         rows = [
             Row(number, client, model, split, 10, 1.0, value * factor if split == "test" else 0.0, True)
@@ -344,7 +348,7 @@ def without_rounds(folder: Path) -> Path:
 
 def without_data(folder: Path) -> Path:
     run = write_run(folder)
-    (folder / "data.json").unlink()
+    (folder / "clients.parquet").unlink()
     return run.folder
 
 
@@ -360,7 +364,7 @@ def never_both(folder: Path) -> Path:
     [
         (lambda folder: folder / "missing", "holds no run"),
         (without_rounds, "holds no scored round"),
-        (without_data, "holds no data.json"),
+        (without_data, "holds no clients.parquet"),
         (never_both, "no round was scored in all of"),
     ],
 )

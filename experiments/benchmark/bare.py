@@ -1,0 +1,92 @@
+"""The limit: a plain PyTorch loop that makes a workload's SGD steps and nothing else.
+
+No federation: each sampled client starts from the same weights, and what it learns is thrown away. Data lie in memory,
+normalized; tensors are channels_last unless asked otherwise; SGD is fused; one PyTorch thread a process.
+"""
+
+import multiprocessing
+import time
+from collections.abc import Sequence
+from multiprocessing.synchronize import Barrier
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from experiments.benchmark.workloads import Workload
+from fedpers import seeds
+from fedpers.client_app import build_model
+from fedpers.config import Config
+from fedpers.data.shards import Shards
+from fedpers.federation import Federation
+
+
+def run(workload: Workload, config: Config, shards: Shards, num_processes: int, channels_last: bool) -> list[float]:
+    """Return when each round ended, by `time.time()`.
+
+    The sampled clients are those of a real run, dealt to the processes in turn; a round ends when all have finished.
+    """
+    sampled = _sampled(workload, config)
+    if num_processes == 1:
+        return _work(config, shards, sampled, 0, 1, channels_last, None)
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(num_processes)
+    queue: Any = context.Queue()
+    arguments = [
+        (queue, config, shards, sampled, i, num_processes, channels_last, barrier) for i in range(num_processes)
+    ]
+    processes = [context.Process(target=_child, args=each) for each in arguments]
+    for process in processes:
+        process.start()
+    ended = [queue.get() for _ in processes]
+    for process in processes:
+        process.join()
+    return [max(times) for times in zip(*ended, strict=True)]
+
+
+def _sampled(workload: Workload, config: Config) -> list[list[int]]:
+    nodes = {client: client + 1 for client in range(workload.num_clients)}
+    federation = Federation(config, nodes, 0, (0, 0, 0), lambda: None, {})  # type: ignore[arg-type,return-value]
+    return [federation.sample(round) for round in range(1, config.rounds + 1)]
+
+
+def _child(queue: Any, *arguments: Any) -> None:
+    queue.put(_work(*arguments))
+
+
+def _work(
+    config: Config,
+    shards: Shards,
+    sampled: Sequence[Sequence[int]],
+    number: int,
+    num_processes: int,
+    channels_last: bool,
+    barrier: Barrier | None,
+) -> list[float]:
+    torch.set_num_threads(1)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = build_model(config, shards).to(memory_format=layout)
+    initial = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    mine = [list(clients)[number::num_processes] for clients in sampled]
+    data = {client: _load(shards, client, layout) for client in sorted({c for clients in mine for c in clients})}
+    ended = []
+    for round, clients in enumerate(mine, start=1):
+        if barrier:
+            barrier.wait()
+        for client in clients:
+            generator = seeds.torch_generator(config.seed, "train", round=round, client=client)
+            model.load_state_dict(initial)
+            optimizer = torch.optim.SGD(model.parameters(), lr=config.lr, fused=True)
+            inputs, labels = data[client]
+            for index in torch.randperm(len(labels), generator=generator).split(config.batch_size):
+                optimizer.zero_grad(set_to_none=True)
+                F.cross_entropy(model(inputs[index]), labels[index]).backward()
+                optimizer.step()
+        ended.append(time.time())
+    return ended
+
+
+def _load(shards: Shards, client: int, layout: torch.memory_format) -> tuple[Tensor, Tensor]:
+    train = shards.client(client).train
+    return train.inputs.contiguous(memory_format=layout), train.labels

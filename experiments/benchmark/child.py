@@ -1,0 +1,62 @@
+"""One subject in a process of its own: `python -m experiments.benchmark.child SUBJECT`, a JSON line in and out.
+
+The clock of start-up begins when everything that this process needs has been imported.
+"""
+
+import dataclasses
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from experiments.benchmark import bare
+from experiments.benchmark.workloads import Workload
+from fedpers import server_app
+from fedpers.build import build
+from fedpers.engines import local, ray  # noqa: F401 - imported before the clock starts
+from fedpers.progress import Silent
+from fedpers.tables import Entry, Row
+from fedpers.writer import RunWriter
+
+
+class Clock(Silent):
+    """Notes when each round ended."""
+
+    def __init__(self) -> None:
+        """Start with no round."""
+        self.ended: list[float] = []
+
+    def round_done(self, round: int, rows: list[Row], entries: list[Entry]) -> None:
+        """Note the time."""
+        self.ended.append(time.time())
+
+
+def measure(task: dict[str, Any]) -> dict[str, Any]:
+    """Run a subject and return when it started and when each of its rounds ended, in seconds."""
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in task["workload"].items()}
+    workload = Workload(**fields)
+    out = Path(task["out"])
+    config = workload.config(task["rounds"], out, tuple(task["engine"]))
+    shards = workload.shards(Path(task["data"]))
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    start = time.time()
+    if task["bare"]:
+        return {"start": start, "ended": bare.run(workload, config, shards, **task["bare"])}
+    clock = Clock()
+    engine = build(config.engine, "engine")
+    engine.run(config, shards, lambda grid: server_app.serve(grid, config, shards, RunWriter(out), clock), clock)
+    if "flower" in config.engine["_target_"]:  # rounds end in another process: by when they were written
+        files = sorted((out / "traffic").glob("round-*.parquet"))
+        return {"start": start, "ended": [path.stat().st_mtime for path in files]}
+    return {"start": start, "ended": clock.ended}
+
+
+def describe(workload: Workload) -> dict[str, Any]:
+    """Return a workload as JSON takes it."""
+    return dataclasses.asdict(workload)
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n" + json.dumps(measure(json.loads(sys.argv[1]))) + "\n")

@@ -1,0 +1,114 @@
+"""Run a subject in a fresh process, several times, and keep its seconds a round, start-up and peak memory."""
+
+import itertools
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from experiments.benchmark.child import describe
+from experiments.benchmark.workloads import Workload
+from fedpers.errors import FederationError
+
+INTERVAL = 0.2
+"""Seconds between two looks at the memory."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is timed on a workload.
+
+    Args:
+        name: What tables call it.
+        engine: Overrides that choose the engine.
+        bare: For the bare loop: `num_processes` and `channels_last`.
+        rounds: Rounds of a run; 0 for as many as are asked for. Slow subjects have fewer.
+    """
+
+    name: str
+    engine: tuple[str, ...] = ()
+    bare: Mapping[str, Any] = field(default_factory=dict)
+    rounds: int = 0
+
+
+@dataclass
+class Timing:
+    """What repeats of one subject on one workload took.
+
+    Args:
+        rounds: Seconds of each round after the first, over all repeats.
+        first: Seconds from the end of the imports to the end of the first round, a repeat each.
+        peak: Highest memory of all processes together, in bytes, a repeat each.
+    """
+
+    rounds: list[float] = field(default_factory=list)
+    first: list[float] = field(default_factory=list)
+    peak: list[int] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """Median seconds a round."""
+        return statistics.median(self.rounds)
+
+
+def run(subject: Subject, workload: Workload, data: Path, rounds: int, timing: Timing) -> None:
+    """Run a subject once and add what it took.
+
+    Raises:
+        FederationError: it failed.
+    """
+    with tempfile.TemporaryDirectory(prefix="fedpers-benchmark-") as name:
+        out = Path(name) / "run"
+        task = {
+            "workload": describe(workload),
+            "data": str(data),
+            "rounds": subject.rounds or rounds,
+            "engine": subject.engine,
+            "bare": dict(subject.bare),
+            "out": str(out),
+        }
+        command = [sys.executable, "-m", "experiments.benchmark.child", json.dumps(task)]
+        errors = Path(name) / "errors"
+        with errors.open("w") as stream:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True)
+            peak = _watch(process)
+            output, _ = process.communicate()
+        if process.returncode:
+            last = (errors.read_text().strip().splitlines() or ["no message"])[-1]
+            raise FederationError(
+                f"{subject.name} on {workload.name} ended with exit code {process.returncode}: {last}"
+            )
+        found = json.loads(output.strip().splitlines()[-1])
+        shutil.rmtree(out, ignore_errors=True)
+    ended: Sequence[float] = found["ended"]
+    timing.first.append(ended[0] - found["start"])
+    timing.rounds += [after - before for before, after in itertools.pairwise(ended)]
+    timing.peak.append(peak)
+
+
+def _watch(process: "subprocess.Popen[str]") -> int:
+    """Return the highest proportional memory (PSS: shared pages counted once) of a process and all below it."""
+    peak = 0
+    while process.poll() is None:
+        total = 0
+        try:
+            family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        except psutil.Error:
+            break
+        for member in family:
+            try:
+                total += member.memory_full_info().pss
+            except psutil.Error:
+                continue
+        peak = max(peak, total)
+        time.sleep(INTERVAL)
+    return peak

@@ -1,0 +1,85 @@
+"""Packing without a file: the bytes of NumPy's own format, the sums of Flower's FedAvg."""
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
+from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedpers import packing
+
+TENSORS = {
+    "matrix": torch.arange(6, dtype=torch.float32).reshape(2, 3),
+    "number": torch.tensor(7),
+    "flags": torch.tensor([True, False]),
+    "half": torch.ones(3, dtype=torch.float16),
+    "double": torch.tensor([0.1], dtype=torch.float64),
+    "empty": torch.empty(0, 4),
+    "gradient": torch.ones(2, requires_grad=True),
+}
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_bytes_are_numpys(name: str) -> None:
+    found, expected = packing.pack(TENSORS[name]), Array(TENSORS[name])
+    assert (found.dtype, found.shape, found.stype, found.data) == (
+        expected.dtype,
+        expected.shape,
+        expected.stype,
+        expected.data,
+    )
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_there_and_back(name: str) -> None:
+    back = packing.unpack(packing.pack(TENSORS[name]))
+    assert back.dtype == TENSORS[name].dtype
+    assert torch.equal(back, TENSORS[name].detach())
+
+
+def test_memory_layout_is_of_no_matter() -> None:
+    image = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    laid_out = image.contiguous(memory_format=torch.channels_last)
+    assert packing.pack(laid_out).data == packing.pack(image).data
+    transposed = Array(np.asfortranarray(np.arange(6.0).reshape(2, 3)))
+    assert packing.unpack(transposed).tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_what_is_unpacked_may_be_changed() -> None:
+    array = packing.pack(torch.zeros(3))
+    packing.unpack(array).add_(1)
+    assert packing.unpack(array).tolist() == [0, 0, 0]
+
+
+def test_any_buffer_will_do() -> None:
+    array = packing.pack(TENSORS["matrix"])
+    array.data = memoryview(bytearray(array.data))
+    assert torch.equal(packing.unpack(array), TENSORS["matrix"])
+
+
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=6), st.integers(0, 2**32 - 1))
+def test_average_is_flowers_to_the_bit(sizes: list[int], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    replies = [
+        RecordDict(
+            {
+                "arrays": ArrayRecord(
+                    {
+                        "w": torch.randn(3, 2, generator=generator),
+                        "n": torch.randint(9, (), generator=generator),
+                        "h": torch.randn(4, generator=generator).half(),
+                    }
+                ),
+                "metrics": MetricRecord({"num-examples": size}),
+            }
+        )
+        for size in sizes
+    ]
+    expected = aggregate_arrayrecords(replies, "num-examples")
+    weights = [size / sum(sizes) for size in sizes]
+    found = packing.average([reply.array_records["arrays"] for reply in replies], weights)
+    assert {key: (a.dtype, a.shape, a.data) for key, a in found.items()} == {
+        key: (a.dtype, a.shape, a.data) for key, a in expected.items()
+    }
