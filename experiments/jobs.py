@@ -92,7 +92,7 @@ class Workshop:
             self._write_record()
         failures: dict[str, str] = {}
         for job, error, seconds in self._results(todo):
-            self.progress.ended(job, error, seconds)
+            self.progress.ended(job.name, error, seconds)
             if error:
                 failures[job.name] = error
         return failures
@@ -206,16 +206,16 @@ class Tally(Bar):
         if self._bar:
             self._bar.update(self._task, completed=self.done)
 
-    def ended(self, job: Job, error: str, seconds: float) -> None:
+    def ended(self, name: str, error: str, seconds: float) -> None:
         """Count a run, and say why if it failed."""
         self.done += 1
         self._seconds.append(seconds)
         if error:
-            self.console.print(f"failed: {job.name}: {error}", markup=False)
+            self.console.print(f"failed: {name}: {error}", markup=False)
         if self._bar:
             self._bar.update(self._task, completed=self.done)
         else:
             each = sum(self._seconds) / len(self._seconds)
             left = each * (self.total - self.done) / self._num_workers
-            state = f"[{self.done}/{self.total}] {job.name}: {seconds:.0f} s, about {left / 60:.0f} min left"
+            state = f"[{self.done}/{self.total}] {name}: {seconds:.0f} s, about {left / 60:.0f} min left"
             self.console.print(state, markup=False)

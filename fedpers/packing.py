@@ -5,7 +5,7 @@ same for all arrays of one type and shape, is made once.
 """
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +15,9 @@ from flwr.app import Array, ArrayRecord
 from flwr.common.constant import SType
 from numpy.typing import NDArray
 from torch import Tensor
+
+LARGE = 4096
+"""Bytes from which on an array is worth a buffer of its own."""
 
 
 @lru_cache(maxsize=4096)
@@ -40,7 +43,7 @@ def view(array: Array) -> NDArray[Any]:
     """Return a Flower array as a NumPy array that must not be written to: it shares the array's memory."""
     dtype = np.dtype(array.dtype)
     header = _header(dtype.str, array.shape)
-    if array.data[: len(header)] == header:
+    if bytes(array.data[: len(header)]) == header:
         return np.frombuffer(array.data, dtype, offset=len(header)).reshape(array.shape)
     return array.numpy()  # in Fortran order, or of another version of the format
 
@@ -48,6 +51,24 @@ def view(array: Array) -> NDArray[Any]:
 def unpack(array: Array) -> Tensor:
     """Return a Flower array as a tensor of its own memory."""
     return torch.from_numpy(np.array(view(array)))
+
+
+def share(arrays: Iterable[Array]) -> None:
+    """Let processes share the bytes of large arrays: pickled as NumPy's, they travel beside the pickle, uncopied.
+
+    Ray then writes them into its object store once, and whoever reads them does so there.
+    """
+    for array in arrays:
+        if len(array.data) >= LARGE:
+            array.data = np.frombuffer(array.data, np.uint8)  # type: ignore[assignment]  # read like bytes
+
+
+def record_of(arrays: Mapping[str, Array]) -> ArrayRecord:
+    """Return arrays as a record; the constructor of Flower's would make each of them once more."""
+    record = ArrayRecord()
+    for key, array in arrays.items():
+        record[key] = array
+    return record
 
 
 def average(records: Iterable[ArrayRecord], weights: Iterable[float]) -> ArrayRecord:
@@ -66,4 +87,4 @@ def average(records: Iterable[ArrayRecord], weights: Iterable[float]) -> ArrayRe
                 scratch[key] = np.empty_like(sums[key])
             else:
                 sums[key] += np.multiply(view(array), weight, out=scratch[key])
-    return ArrayRecord({key: pack_ndarray(values) for key, values in sums.items()})
+    return record_of({key: pack_ndarray(values) for key, values in sums.items()})

@@ -11,7 +11,7 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fedpers.client import State
-from fedpers.packing import pack, unpack
+from fedpers.packing import pack, record_of, unpack
 
 Figure = int | float | list[int] | list[float]
 """What a MetricRecord may hold."""
@@ -42,7 +42,7 @@ KINDS = ("heads", "representations", "soft_labels", "labels", "prototypes", "con
 
 def to_record(state: State) -> ArrayRecord:
     """Pack tensors for the wire."""
-    return ArrayRecord({key: pack(tensor) for key, tensor in state.items()})
+    return record_of({key: pack(tensor) for key, tensor in state.items()})
 
 
 def from_record(record: ArrayRecord) -> State:

@@ -52,6 +52,7 @@ FLOWER = {
     "fedpers/client_app.py",
     "fedpers/server_app.py",
     "fedpers/records.py",
+    "fedpers/packing.py",
     "fedpers/federation.py",
     "fedpers/ledger.py",
     "fedpers/evaluation.py",

@@ -1,5 +1,7 @@
 """Packing without a file: the bytes of NumPy's own format, the sums of Flower's FedAvg."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,18 @@ def test_any_buffer_will_do() -> None:
     array = packing.pack(TENSORS["matrix"])
     array.data = memoryview(bytearray(array.data))
     assert torch.equal(packing.unpack(array), TENSORS["matrix"])
+
+
+def test_large_arrays_are_pickled_without_a_copy() -> None:
+    large, small = packing.pack(torch.arange(5000.0)), packing.pack(torch.arange(5.0))
+    buffers: list[pickle.PickleBuffer] = []
+    packing.share([large, small])
+    text = pickle.dumps([large, small], protocol=5, buffer_callback=buffers.append)
+    assert [len(buffer.raw()) for buffer in buffers] == [5000 * 4 + 128]
+    found = pickle.loads(text, buffers=buffers)
+    assert torch.equal(packing.unpack(found[0]), torch.arange(5000.0))
+    assert found[0].numpy().tolist() == list(range(5000))
+    assert torch.equal(packing.unpack(found[1]), torch.arange(5.0))
 
 
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=6), st.integers(0, 2**32 - 1))

@@ -1,4 +1,4 @@
-"""One subject in a process of its own: `python -m experiments.benchmark.child SUBJECT`, a JSON line in and out.
+"""One subject in a process of its own: `python -m experiments.benchmark.child TASK`, JSON in, a line of JSON out.
 
 The clock of start-up begins when everything that this process needs has been imported.
 """
@@ -15,6 +15,7 @@ from experiments.benchmark import bare
 from experiments.benchmark.workloads import Workload
 from fedpers import server_app
 from fedpers.build import build
+from fedpers.client_app import open_run
 from fedpers.engines import local, ray  # noqa: F401 - imported before the clock starts
 from fedpers.progress import Silent
 from fedpers.tables import Entry, Row
@@ -35,15 +36,18 @@ class Clock(Silent):
 
 def measure(task: dict[str, Any]) -> dict[str, Any]:
     """Run a subject and return when it started and when each of its rounds ended, in seconds."""
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in task["workload"].items()}
-    workload = Workload(**fields)
-    out = Path(task["out"])
-    config = workload.config(task["rounds"], out, tuple(task["engine"]))
-    shards = workload.shards(Path(task["data"]))
+    out, start = Path(task["out"]), time.time()
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    start = time.time()
-    if task["bare"]:
-        return {"start": start, "ended": bare.run(workload, config, shards, **task["bare"])}
+    if task["workload"] is None:
+        config, shards = open_run(f"rounds={task['rounds']} figures=[] out={out} {' '.join(task['engine'])}")
+    else:
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in task["workload"].items()}
+        workload = Workload(**fields)
+        config = workload.config(task["rounds"], out, tuple(task["engine"]))
+        shards = workload.shards(Path(task["data"]))
+        start = time.time()
+        if task["bare"]:
+            return {"start": start, "ended": bare.run(workload, config, shards, **task["bare"])}
     clock = Clock()
     engine = build(config.engine, "engine")
     engine.run(config, shards, lambda grid: server_app.serve(grid, config, shards, RunWriter(out), clock), clock)

@@ -19,8 +19,11 @@ from experiments.benchmark.child import describe
 from experiments.benchmark.workloads import Workload
 from fedpers.errors import FederationError
 
-INTERVAL = 0.2
-"""Seconds between two looks at the memory."""
+INTERVAL = 0.5
+"""Seconds between two looks at the memory, which stop the processes for milliseconds: timed runs are not looked at."""
+
+MEMORY_ROUNDS = 3
+"""Rounds of a run whose memory is looked at."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,12 @@ class Timing:
     Args:
         rounds: Seconds of each round after the first, over all repeats.
         first: Seconds from the end of the imports to the end of the first round, a repeat each.
-        peak: Highest memory of all processes together, in bytes, a repeat each.
+        peak: Highest memory of all processes together, in bytes.
     """
 
     rounds: list[float] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
-    peak: list[int] = field(default_factory=list)
+    peak: int = 0
 
     @property
     def seconds(self) -> float:
@@ -60,8 +63,10 @@ class Timing:
         return statistics.median(self.rounds)
 
 
-def run(subject: Subject, workload: Workload, data: Path, rounds: int, timing: Timing) -> None:
-    """Run a subject once and add what it took.
+def run(
+    subject: Subject, workload: Workload | None, data: Path, rounds: int, timing: Timing, *, memory: bool = False
+) -> None:
+    """Run a subject once and add what it took: with `memory` its peak, otherwise its times. No workload: quickstart.
 
     Raises:
         FederationError: it failed.
@@ -69,9 +74,9 @@ def run(subject: Subject, workload: Workload, data: Path, rounds: int, timing: T
     with tempfile.TemporaryDirectory(prefix="fedpers-benchmark-") as name:
         out = Path(name) / "run"
         task = {
-            "workload": describe(workload),
+            "workload": describe(workload) if workload else None,
             "data": str(data),
-            "rounds": subject.rounds or rounds,
+            "rounds": MEMORY_ROUNDS if memory else subject.rounds or rounds,
             "engine": subject.engine,
             "bare": dict(subject.bare),
             "out": str(out),
@@ -80,19 +85,20 @@ def run(subject: Subject, workload: Workload, data: Path, rounds: int, timing: T
         errors = Path(name) / "errors"
         with errors.open("w") as stream:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True)
-            peak = _watch(process)
+            peak = _watch(process) if memory else 0
             output, _ = process.communicate()
         if process.returncode:
             last = (errors.read_text().strip().splitlines() or ["no message"])[-1]
-            raise FederationError(
-                f"{subject.name} on {workload.name} ended with exit code {process.returncode}: {last}"
-            )
+            name = workload.name if workload else "quickstart"
+            raise FederationError(f"{subject.name} on {name} ended with exit code {process.returncode}: {last}")
         found = json.loads(output.strip().splitlines()[-1])
         shutil.rmtree(out, ignore_errors=True)
     ended: Sequence[float] = found["ended"]
+    if memory:
+        timing.peak = max(timing.peak, peak)
+        return
     timing.first.append(ended[0] - found["start"])
     timing.rounds += [after - before for before, after in itertools.pairwise(ended)]
-    timing.peak.append(peak)
 
 
 def _watch(process: "subprocess.Popen[str]") -> int:

@@ -6,27 +6,26 @@ serves a client changes no bit. A client's memory stays in the object store and 
 to the driver, so it outlives the worker that wrote it, and Ray moves it to disk when memory is short.
 """
 
-import heapq
 import logging
-from collections import Counter, deque
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import ray
-from flwr.app import ArrayRecord, Message, RecordDict
+from flwr.app import Message, MessageType
 from ray import exceptions
 
 from fedpers import records
-from fedpers.engines.grid import SimulatedGrid, failure
-from fedpers.engines.ray_worker import Call
+from fedpers.engines.grid import SimulatedGrid
+from fedpers.engines.ray_round import Ref, Round, Worker
+from fedpers.engines.ray_worker import Answer
 from fedpers.errors import FederationError, UserError
-
-Ref = Any
-"""A `ray.ObjectRef`."""
 
 BATCHES = 4
 """Batches for each worker in a round: fewer balance badly, more cost calls."""
+
+BATCH_SECONDS = 0.08
+"""Work that is worth a batch of its own: a call of Ray's costs some milliseconds."""
 
 AHEAD = 2
 """Batches that a worker has at a time: the one that it runs, and the next, so that it never waits."""
@@ -35,88 +34,6 @@ OVERHEAD = 10
 """Samples whose training takes about as long as calling a client at all."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Batch:
-    """Clients that are called together.
-
-    Args:
-        positions: Their messages' positions in the round.
-        failures: How often a worker died of it, or at least while running it.
-    """
-
-    positions: list[int]
-    failures: int = 0
-
-
-@dataclass
-class Running:
-    """A batch in the hands of a worker.
-
-    Args:
-        batch: The batch.
-        replies: Reference to the replies.
-        states: References to the clients' new memories.
-    """
-
-    batch: Batch
-    replies: Ref
-    states: list[Ref]
-
-
-class Worker:
-    """The driver's view of one actor.
-
-    Args:
-        actor: The actor.
-    """
-
-    def __init__(self, actor: Any) -> None:
-        """Ask the actor to get ready."""
-        self.actor = actor
-        self.ready: Ref = actor.ready.remote()
-        self.running: deque[Running] = deque()
-
-
-class Round:
-    """Messages on their way to replies.
-
-    Args:
-        messages: The messages.
-        weights: How long each client will take, in any unit.
-        num_batches: Batches to make of them.
-    """
-
-    def __init__(self, messages: list[Message], weights: Sequence[int], num_batches: int) -> None:
-        """Put what many clients are sent into the object store."""
-        self.messages = messages
-        self.replies: list[Message | None] = [None] * len(messages)
-        self.waiting = deque(Batch(positions) for positions in balance(weights, num_batches))
-        self._calls, common = pack(messages)
-        self._common = [ray.put(common)]
-
-    def node(self, position: int) -> int:
-        """Return the node id that a message is for."""
-        return self.messages[position].metadata.dst_node_id
-
-    def give(self, worker: Worker, states: dict[int, Ref]) -> None:
-        """Give the next batch to a worker, with the clients' memories."""
-        batch = self.waiting.popleft()
-        memories = [states.get(self.node(position)) for position in batch.positions]
-        run = worker.actor.run.options(num_returns=1 + len(memories))
-        first, *rest = run.remote([self._calls[position] for position in batch.positions], self._common, *memories)
-        worker.running.append(Running(batch, first, rest))
-
-    def lose(self, batch: Batch, error: Exception, retries: int) -> None:
-        """Let a batch whose worker was lost be tried again, or its clients miss the round."""
-        batch.failures += 1
-        if batch.failures <= retries:
-            self.waiting.append(batch)
-            return
-        reason = f"the Ray worker process that ran the client was lost ({type(error).__name__})"
-        for position in batch.positions:
-            self.replies[position] = failure(self.messages[position], reason)
 
 
 class RayGrid(SimulatedGrid):
@@ -150,6 +67,8 @@ class RayGrid(SimulatedGrid):
         self._retries, self._timeout = retries, start_timeout
         self._new = lambda: Worker(start(run_config, len(sizes)))
         self._states: dict[int, Ref] = {}
+        self._remember = True  # until a training round shows that clients have nothing to remember
+        self._pace = 1.0  # seconds of a worker for one unit of weight; learnt
         self._workers: list[Worker] = []
         self._starting = [self._new() for _ in range(num_workers)]
         self._num_workers = num_workers
@@ -183,15 +102,23 @@ class RayGrid(SimulatedGrid):
             FederationError: all workers have died and none could be started again.
         """
         weights = [OVERHEAD + self._sizes.get(message.metadata.dst_node_id, 0) for message in messages]
-        round = Round(messages, weights, BATCHES * self._num_workers)
-        while round.waiting or any(worker.running for worker in self._workers):
+        start = time.perf_counter()
+        work = self._pace * sum(weights) / self._num_workers
+        num_batches = min(BATCHES, max(1, round(work / BATCH_SECONDS)))
+        trains = bool(messages) and messages[0].metadata.message_type.partition(".")[0] == MessageType.TRAIN
+        current = Round(messages, weights, num_batches * self._num_workers)
+        while current.waiting or any(worker.running for worker in self._workers):
             for number in range(AHEAD):
                 for worker in self._workers:
-                    if round.waiting and len(worker.running) <= number:
-                        round.give(worker, self._states)
+                    if current.waiting and len(worker.running) <= number:
+                        current.give(worker, self._states, apart=trains and self._remember)
             for worker in self._wait():
-                self._collect(worker, round)
-        return [reply for reply in round.replies if reply is not None]
+                self._collect(worker, current)
+        if trains:
+            self._remember = current.has_new_memories
+        if messages:
+            self._pace = (time.perf_counter() - start) * self._num_workers / sum(weights)
+        return [reply for reply in current.replies if reply is not None]
 
     def _wait(self) -> list[Worker]:
         """Return the workers of which something has been heard, after letting in those that have started."""
@@ -226,7 +153,7 @@ class RayGrid(SimulatedGrid):
         while worker.running and ray.wait([worker.running[0].replies], timeout=0)[0]:
             running = worker.running.popleft()
             try:
-                found = ray.get(running.replies)
+                found = cast(list[Answer] | UserError, ray.get(running.replies))
             except exceptions.RayError as error:
                 log.debug("a batch of %d clients was lost", len(running.batch.positions), exc_info=error)
                 round.lose(running.batch, error, self._retries)
@@ -235,10 +162,12 @@ class RayGrid(SimulatedGrid):
                 continue
             if isinstance(found, UserError):
                 raise found
-            for position, (reply, is_new), state in zip(running.batch.positions, found, running.states, strict=True):
-                round.replies[position] = reply
-                if is_new:
-                    self._states[round.node(position)] = state
+            apart = running.states or [None] * len(found)
+            for position, answer, state in zip(running.batch.positions, found, apart, strict=True):
+                round.replies[position] = answer.reply
+                if answer.has_new_memory:
+                    round.has_new_memories = True
+                    self._states[round.node(position)] = state or ray.put(answer.memory)
 
     def _replace(self, worker: Worker, round: Round) -> None:
         """Start another worker instead of one that died; what it had not begun goes to the others."""
@@ -247,37 +176,3 @@ class RayGrid(SimulatedGrid):
         self._workers.remove(worker)
         ray.kill(worker.actor)
         self._starting.append(self._new())
-
-
-def pack(messages: list[Message]) -> tuple[list[Call], list[ArrayRecord]]:
-    """Make messages fit for travel: arrays that several clients are sent are taken out, each once."""
-    uses = Counter(id(record) for message in messages for record in message.content.array_records.values())
-    numbers: dict[int, int] = {}
-    common: list[ArrayRecord] = []
-    calls = []
-    for message in messages:
-        own, shared = RecordDict(), dict[str, int]()
-        for name, record in message.content.items():
-            if uses[id(record)] > 1 and isinstance(record, ArrayRecord):
-                if id(record) not in numbers:
-                    numbers[id(record)] = len(common)
-                    common.append(record)
-                shared[name] = numbers[id(record)]
-            else:
-                own[name] = record
-        calls.append(Call(message.metadata, own, shared))
-    return calls, common
-
-
-def balance(weights: Sequence[int], num_batches: int) -> list[list[int]]:
-    """Deal positions to at most `num_batches` batches of nearly equal weight: the heaviest first, to the lightest.
-
-    Graham, "Bounds on multiprocessing timing anomalies", 1969: the heaviest batch weighs at most 4/3 of the optimum.
-    """
-    heap: list[tuple[int, int]] = [(0, number) for number in range(min(num_batches, len(weights)))]
-    batches: list[list[int]] = [[] for _ in heap]
-    for position in sorted(range(len(weights)), key=lambda position: -weights[position]):
-        weight, number = heap[0]
-        batches[number].append(position)
-        heapq.heapreplace(heap, (weight + weights[position], number))
-    return [sorted(batch) for batch in batches]

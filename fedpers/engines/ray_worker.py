@@ -14,6 +14,7 @@ from fedpers import client_app, records
 from fedpers.engines.grid import Caller
 from fedpers.engines.identity import assume_server_identity
 from fedpers.errors import UserError
+from fedpers.packing import share
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,21 @@ class Call:
             content[name] = record
         message: Message = Message(content=content, metadata=self.metadata)  # type: ignore[call-overload]
         return message
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one client's call brought.
+
+    Args:
+        reply: The reply.
+        has_new_memory: Whether the client's memory has changed.
+        memory: The new memory, unless it is returned apart.
+    """
+
+    reply: Message
+    has_new_memory: bool
+    memory: RecordDict | None
 
 
 class RayWorker:
@@ -71,33 +87,47 @@ class RayWorker:
             return error
         return None
 
-    def run(self, calls: list[Call], common: "list[ray.ObjectRef[Any]]", *states: RecordDict | None) -> list[Any]:
+    def run(
+        self, calls: list[Call], common: "list[ray.ObjectRef[Any]]", apart: bool, *states: RecordDict | None
+    ) -> Any:
         """Call clients one after the other.
 
         Args:
             calls: The calls.
             common: A reference to the arrays that many clients are sent, wrapped so that Ray passes it on unopened: a
                 worker opens it once a round.
+            apart: Whether clients' new memories are return values of their own. They then belong to the driver, which
+                need not read them, and outlive this process; but each costs time, even where there is none.
             *states: Each client's memory.
 
         Returns:
-            First the list of replies, each with whether the client's memory has changed, or the user's mistake that
-            makes them impossible; then each client's new memory, None where it stays as it was. As separate return
-            values they belong to the driver, which need not read them, and outlive this process.
+            The list of answers, or the user's mistake that makes them impossible; apart, followed by each client's
+            new memory, None where it stays as it was.
         """
         arrays = self._open(common[0])
-        replies, kept = [], []
+        answers: list[Answer] = []
+        kept: list[RecordDict | None] = []
         for call, state in zip(calls, states, strict=True):
             try:
                 reply, new = self._caller.call(call.message(arrays), state)
             except UserError as error:
-                return [error, *(None for _ in calls)]
-            replies.append((reply, new is not None))
+                return [error, *(None for _ in calls)] if apart else error
+            for record in _arrays(reply, new):
+                share(record.values())
+            answers.append(Answer(reply, new is not None, None if apart else new))
             kept.append(new)
-        return [replies, *kept]
+        return [answers, *kept] if apart else answers
 
     def _open(self, reference: "ray.ObjectRef[Any]") -> list[ArrayRecord]:
         name = reference.hex()
         if self._common[0] != name:
             self._common = (name, ray.get(reference))
         return self._common[1]
+
+
+def _arrays(reply: Message, memory: RecordDict | None) -> list[ArrayRecord]:
+    """Return all that is large in a reply and in a client's new memory."""
+    contents = [reply.content] if reply.has_content() else []
+    return [
+        record for content in (*contents, *([memory] if memory else [])) for record in content.array_records.values()
+    ]

@@ -146,7 +146,7 @@ def test_workers_that_cannot_start_end_the_run(config, monkeypatch) -> None:  # 
 
 
 def test_what_all_clients_are_sent_travels_once(config) -> None:  # type: ignore[no-untyped-def]
-    from fedpers.engines.ray_grid import pack
+    from fedpers.engines.ray_round import pack
 
     settings, shards = client_app.open_run(config().to_json())
     arrays = ArrayRecord(client_app.build_model(settings, shards).state_dict())
@@ -167,7 +167,7 @@ def test_what_all_clients_are_sent_travels_once(config) -> None:  # type: ignore
 
 @given(st.lists(st.integers(1, 1000), max_size=40), st.integers(1, 9))
 def test_batches_hold_every_client_once_and_weigh_alike(weights: list[int], num: int) -> None:
-    from fedpers.engines.ray_grid import balance
+    from fedpers.engines.ray_round import balance
 
     batches = balance(weights, num)
     assert sorted(position for batch in batches for position in batch) == list(range(len(weights)))
