@@ -88,6 +88,7 @@ class Task:
             generator=self.generator(purpose),
             objective=objective,
             clip_norm=clip_norm,
+            mixed=config.precision == "bf16",
         )
 
     @cached_property

@@ -41,6 +41,11 @@ class Config:
     lr: float = option(0.05, "learning rate of the clients' SGD")
     momentum: float = option(0.0, "momentum of the clients' SGD, fresh in every round")
     weight_decay: float = option(0.0, "weight decay of the clients' SGD")
+    precision: str = option(
+        "float32",
+        "arithmetic of the forward pass in clients' training: float32, or bf16 (automatic mixed precision: faster on "
+        "processors that have it, other numbers; weights, losses and evaluation stay in float32)",
+    )
     batch_norm: str = option(
         "aggregate",
         "what happens to BatchNorm layers: aggregate (as other layers), local (they stay with their client), "
@@ -76,6 +81,8 @@ class Config:
             0 < self.participation <= 1,
             "a share in (0, 1]: more clients than exist cannot be sampled, and none cannot train",
         )
+        precisions = ("float32", "bf16")
+        self._require("precision", self.precision in precisions, f"one of {', '.join(precisions)}")
         policies = ("aggregate", "local", "reset")
         self._require("batch_norm", self.batch_norm in policies, f"one of {', '.join(policies)}")
         shares = self.splits

@@ -5,6 +5,7 @@ that alone makes convolutions faster by half.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -80,6 +81,7 @@ def fit(
     generator: torch.Generator,
     objective: Objective = cross_entropy,
     clip_norm: float | None = None,
+    mixed: bool = False,
 ) -> float:
     """Train a model in place.
 
@@ -92,6 +94,7 @@ def fit(
         generator: Source of the batch order.
         objective: Loss of a batch.
         clip_norm: Largest gradient norm, if any.
+        mixed: Compute the forward pass in bfloat16 where PyTorch's automatic mixed precision holds that to be safe.
 
     Returns:
         Mean loss over the last epoch's samples; 0 when there was nothing to do.
@@ -105,7 +108,8 @@ def fit(
         losses = []
         for batch in data.shuffled(batch_size, generator, min_size=min_size):
             optimizer.zero_grad(set_to_none=True)
-            loss = objective(model, batch)
+            with torch.autocast(batch.inputs.device.type, torch.bfloat16) if mixed else nullcontext():
+                loss = objective(model, batch)
             loss.backward()
             if clip_norm is not None:
                 nn.utils.clip_grad_norm_(parameters, clip_norm)

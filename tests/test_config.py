@@ -45,6 +45,7 @@ def test_frozen() -> None:
         ("weight_decay", [-0.1, NAN, INF], "at least 0"),
         ("participation", [0.0, -0.5, 1.01, NAN], "(0, 1]"),
         ("batch_norm", ["global", "", "Local"], "aggregate, local, reset"),
+        ("precision", ["bfloat16", "", "float16"], "float32, bf16"),
         (
             "splits",
             [
@@ -79,7 +80,7 @@ def test_impossible_values_are_named(key: str, values: list[Any], accepted: str)
         {"participation": 1.0, "momentum": 0.999, "lr": 1e-12},
         {"splits": [0.75, 0.0, 0.25]},
         {"splits": [0.7, 0.1, 0.2]},  # sums to 0.9999999999999999
-        {"batch_norm": "reset"},
+        {"batch_norm": "reset", "precision": "bf16"},
     ],
 )
 def test_values_at_the_border_are_possible(values: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import TINY
 from ondisk import write_cifar10_binary, write_cifar100_binary, write_fashion_mnist
@@ -220,9 +221,13 @@ def test_help_names_every_choice_and_key(cli) -> None:
     assert all(line.split("  ")[-1].strip() for line in out.splitlines() if line.startswith("  "))
 
 
-def test_ctrl_c_keeps_finished_rounds(tmp_path, cache) -> None:
-    """A real process, a real SIGINT: exit code 130, one line, finished rounds readable."""
-    command = [sys.executable, "-m", "fedpers.run", *SMALL, "rounds=100000"]
+@pytest.mark.parametrize(
+    "engine",
+    ["engine=local", *(pytest.param(f"engine={name}", marks=pytest.mark.slow) for name in ("ray", "flower"))],
+)
+def test_ctrl_c_keeps_finished_rounds(engine, tmp_path, cache) -> None:
+    """A real process, a real SIGINT: exit code 130, one line, finished rounds readable, no process left."""
+    command = [sys.executable, "-m", "fedpers.run", *SMALL, engine, "rounds=100000"]
     environment = {**os.environ, "FEDPERS_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         command,
@@ -234,9 +239,13 @@ def test_ctrl_c_keeps_finished_rounds(tmp_path, cache) -> None:
     )
     assert process.stderr is not None
     assert "round 1/" in process.stderr.readline()
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert bool(family) == (engine != "engine=local")
     process.send_signal(2)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "results of finished rounds are kept" in err
     assert "Traceback" not in err
     assert (tmp_path / "run/metrics/round-00001.parquet").is_file()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []

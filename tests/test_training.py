@@ -131,6 +131,24 @@ def test_gradients_are_clipped() -> None:
     assert parameters(model) == pytest.approx([-0.2, -0.2, -0.1])
 
 
+@pytest.mark.parametrize(("mixed", "dtype"), [(False, torch.float32), (True, torch.bfloat16)])
+def test_mixed_precision_is_that_of_the_forward_pass_alone(mixed: bool, dtype: torch.dtype) -> None:
+    model, seen = linear(0.1, 0.2, 0.3), []
+
+    def objective(model: nn.Module, batch: Batch) -> Tensor:
+        logits = model(batch.inputs)
+        seen.append((logits.dtype, torch.nn.functional.cross_entropy(logits.expand(-1, 2), batch.labels).dtype))
+        return half_squared_error(model, batch)
+
+    run(model, split([[1.0, 2.0]], [0]), objective=objective, mixed=mixed)
+    assert seen == [(dtype, torch.float32)]
+    assert all(p.dtype == p.grad.dtype == torch.float32 for p in model.parameters() if p.grad is not None)
+    exact = linear(0.1, 0.2, 0.3)
+    run(exact, split([[1.0, 2.0]], [0]), objective=half_squared_error)
+    assert (parameters(model) == parameters(exact)) != mixed
+    assert parameters(model) == pytest.approx(parameters(exact), abs=0.02)
+
+
 def test_only_the_optimizers_parameters_move_and_count_for_the_norm() -> None:
     # the gradient of the weights alone is (2, 2), of norm sqrt(8), shortened to sqrt(2)
     model = linear(b=5)

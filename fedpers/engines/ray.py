@@ -1,4 +1,4 @@
-"""Engine `ray`: worker processes on the CPUs and GPUs of this machine, or of a Ray cluster; see `ray_grid` and `ray_round`."""
+"""Engine `ray`: worker processes on the CPUs and GPUs of a machine or a cluster; see `ray_grid` and `ray_round`."""
 
 import logging
 import os

@@ -2,10 +2,7 @@
 
 import json
 import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -18,7 +15,7 @@ from fedpers import client_app, records, server_app
 from fedpers.engines.flower import FlowerEngine
 from fedpers.engines.local import LocalGrid
 from fedpers.errors import UserError
-from fedpers.results import Run, read_round
+from fedpers.results import Run
 from fedpers.writer import FAILURE
 
 ROOT = Path(__file__).parents[2]
@@ -75,28 +72,6 @@ def test_superlink_and_three_supernodes(federate, tmp_path, monkeypatch, capfd) 
     assert sorted(run.metrics.client.unique()) == [0, 1, 2]
     assert run.summary["num_failures"] == 0
     assert flowers() <= before
-
-
-@pytest.mark.slow
-def test_ctrl_c_ends_flower_too(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    before, out = flowers(), tmp_path / "run"
-    command = [sys.executable, "-m", "fedpers.run", "engine=flower", "rounds=10000", f"out={out}", "figures=[]"]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=_listen_to_interrupts)
-    deadline = time.monotonic() + 120
-    while read_round(out, 2) is None:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "finished rounds are kept" in error
-    assert flowers() <= before
-    assert read_round(out, 1) is not None
-
-
-def _listen_to_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_a_superlink_that_nobody_knows(config, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

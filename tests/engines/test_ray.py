@@ -54,10 +54,12 @@ def test_a_client_that_raises_costs_its_round_on_ray_too(config, federate, tmp_p
         "+strategy.round=2",
         "strategy=fedavg",
     )
-    expected, found = federate(*failing), on_ray(config, tmp_path, *failing)
-    assert metric_files(found) == metric_files(expected)
-    errors = found.traffic[found.traffic.kind == "error"]
-    assert [(e.round, e.client) for e in errors.itertuples()] == [(2, 2)]
+    expected = metric_files(federate(*failing))
+    for workers in (1, 2, 4):
+        found = on_ray(config, tmp_path, *failing, workers=workers)
+        assert metric_files(found) == expected
+        errors = found.traffic[found.traffic.kind == "error"]
+        assert [(e.round, e.client) for e in errors.itertuples()] == [(2, 2)]
     assert "RuntimeError: the battery is empty" in errors.error.iloc[0]
 
 
