@@ -116,6 +116,11 @@ class SimulatedGrid(Grid):
         """Create a message to a client."""
         return Message(content, dst_node_id=dst_node_id, message_type=message_type, group_id=group_id, ttl=ttl)
 
+    @property
+    def clients(self) -> dict[int, int]:
+        """Node id by client number, in ascending order."""
+        return {client: client + 1 for client in range(self._num_clients)}
+
     def get_node_ids(self) -> Iterable[int]:
         """Return the clients' node ids: their partition ids plus one, since zero is the server."""
         return range(1, self._num_clients + 1)

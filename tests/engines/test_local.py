@@ -12,6 +12,7 @@ from fedpers import client_app, records
 from fedpers.engines.local import LocalGrid
 from fedpers.errors import FederationError, UserError
 from fedpers.federation import roll_call
+from fedpers.ledger import Ledger
 
 
 @pytest.fixture
@@ -83,7 +84,11 @@ def test_push_then_pull() -> None:
 
 
 def test_roll_call_names_every_client(grid) -> None:
-    assert roll_call(grid[0], 4) == {0: 1, 1: 2, 2: 3, 3: 4}
+    expected = {0: 1, 1: 2, 2: 3, 3: 4}
+    assert roll_call(grid[0], 4) == expected
+    asked = Ledger(grid[0], expected)  # does not know who its clients are, as Flower's own Grids do not
+    assert roll_call(asked, 4) == expected
+    assert sum(entry.direction == "up" for entry in asked.take().entries) == 4
 
 
 def test_roll_call_says_who_is_missing(grid) -> None:
