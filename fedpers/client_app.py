@@ -24,6 +24,7 @@ from fedpers.build import build
 from fedpers.client import Client, State, Task
 from fedpers.config import Config, Spec
 from fedpers.data.shards import Shards, prepare
+from fedpers.device import open_device
 from fedpers.models.batch_norm import local_keys, reestimate_statistics
 from fedpers.models.staged import Staged
 from fedpers.training import score
@@ -134,12 +135,13 @@ class Worker:
     """
 
     def __init__(self, config: Config, shards: Shards) -> None:
-        """Build the model and the client half."""
-        self.config, self.shards = config, shards
+        """Build the model, on the device, and the client half."""
+        self.config, self.shards, self.device = config, shards, open_device(config.device)
         self.client = build_client(self.config)
         self._personal: dict[str, bool] = {}
         specs = model_specs(self.config)
-        self._models = [Loadable.of(build_model(self.config, self.shards, number)) for number in range(len(specs))]
+        models = (build_model(self.config, self.shards, number) for number in range(len(specs)))
+        self._models = [Loadable.of(model.to(self.device)) for model in models]
         stay = (local_keys(loadable.model, self.config.batch_norm) for loadable in self._models)
         self._stay = frozenset[str]().union(*stay)
         self._record: ArrayRecord | None = None
@@ -155,13 +157,13 @@ class Worker:
         """Build the task of a message, the model loaded."""
         client = int(context.node_config[records.PARTITION_ID])
         saved = context.state.array_records.get(records.STATE)
-        received, state = self._unpack(message.content), records.from_record(saved) if saved else {}
+        received, state = self._unpack(message.content), self._tensors(saved) if saved else {}
         loadable = self.loadable(client)
         return Task(
             config=self.config,
             round=records.round_of(message.content),
             client=client,
-            data=self.shards.client(client),
+            data=self.shards.client(client, self.device),
             initial=loadable.initial,
             model=loadable.load(received, state),
             received=received,
@@ -178,12 +180,15 @@ class Worker:
         received: State = {}
         for name, record in content.array_records.items():
             if name == records.OWN:
-                received = received | records.from_record(record)
+                received = received | self._tensors(record)
                 continue
             if record is not self._record:
-                self._record, self._received = record, records.from_record(record)
+                self._record, self._received = record, self._tensors(record)
             received = self._received | received
         return received
+
+    def _tensors(self, record: ArrayRecord) -> State:
+        return records.from_record(record, self.device)
 
 
 def worker_of(settings: records.RunConfig) -> Worker:

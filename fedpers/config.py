@@ -46,6 +46,11 @@ class Config:
         "arithmetic of the forward pass in clients' training: float32, or bf16 (automatic mixed precision: faster on "
         "processors that have it, other numbers; weights, losses and evaluation stay in float32)",
     )
+    device: str = option(
+        "cpu",
+        "where clients train and are scored: cpu, or an accelerator (cuda, mps, xpu); with engine=ray each worker "
+        "takes its share by engine.resources.num_gpus. Other hardware, other last bits",
+    )
     batch_norm: str = option(
         "aggregate",
         "what happens to BatchNorm layers: aggregate (as other layers), local (they stay with their client), "

@@ -11,6 +11,7 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fedpers.client import State
+from fedpers.device import CPU, to_device, to_host
 from fedpers.packing import pack, record_of, unpack
 
 Figure = int | float | list[int] | list[float]
@@ -41,13 +42,13 @@ KINDS = ("heads", "representations", "soft_labels", "labels", "prototypes", "con
 
 
 def to_record(state: State) -> ArrayRecord:
-    """Pack tensors for the wire."""
-    return record_of({key: pack(tensor) for key, tensor in state.items()})
+    """Pack tensors for the wire, wherever they are."""
+    return record_of({key: pack(tensor) for key, tensor in to_host(state).items()})
 
 
-def from_record(record: ArrayRecord) -> State:
-    """Unpack tensors from the wire."""
-    return {key: unpack(array) for key, array in record.items()}
+def from_record(record: ArrayRecord, device: torch.device = CPU) -> State:
+    """Unpack tensors from the wire, to a device."""
+    return {key: to_device(unpack(array), device) for key, array in record.items()}
 
 
 def round_of(content: RecordDict) -> int:

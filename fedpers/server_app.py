@@ -20,6 +20,7 @@ from fedpers import client_app, records, seeds
 from fedpers.build import build, resolve
 from fedpers.config import Config
 from fedpers.data.shards import CLIENTS, Shards
+from fedpers.device import describe
 from fedpers.errors import FederationError, UserError
 from fedpers.evaluation import evaluate_clients
 from fedpers.federation import Federation, ServerHalf, roll_call
@@ -126,7 +127,7 @@ def serve(grid: Grid, config: Config, shards: Shards, writer: RunWriter, reporte
 
 
 def _federation(config: Config, shards: Shards, nodes: dict[int, int]) -> Federation:
-    worker = client_app.Worker(config, shards)
+    worker = client_app.Worker(dataclasses.replace(config, device="cpu"), shards)
     model = client_app.build_model(config, shards)
     shared = {key: tensor for key, tensor in model.state_dict().items() if not worker.is_personal(key)}
     return Federation(
@@ -147,6 +148,7 @@ def _manifest(config: Config, shards: Shards) -> dict[str, Any]:
         "packages": {name: version(name) for name in _PACKAGES},
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": config.seed,
+        "device": describe(config.device),
         "batch_norm": config.batch_norm,
         "dataset_sha256": shards.manifest["dataset_sha256"],
         "assignment_sha256": shards.manifest["assignment_sha256"],

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fedpers.device import to_device
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -35,13 +37,17 @@ class Split:
 
     def in_order(self, batch_size: int, *, min_size: int = 1) -> Iterator[Batch]:
         """Yield all samples in their order."""
-        for index in _parts(torch.arange(len(self)), batch_size, min_size):
-            rows = slice(int(index[0]), int(index[-1]) + 1)
+        start = 0
+        order = to_device(torch.arange(len(self)), self.labels.device)
+        for index in _parts(order, batch_size, min_size):
+            rows = slice(start, start + len(index))
+            start = rows.stop
             yield Batch(self.inputs[rows], self.labels[rows], index)
 
     def shuffled(self, batch_size: int, generator: torch.Generator, *, min_size: int = 1) -> Iterator[Batch]:
         """Yield all samples in random order."""
-        for index in _parts(torch.randperm(len(self), generator=generator), batch_size, min_size):
+        order = to_device(torch.randperm(len(self), generator=generator), self.labels.device)
+        for index in _parts(order, batch_size, min_size):
             yield Batch(self.inputs[index], self.labels[index], index)
 
 

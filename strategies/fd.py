@@ -88,7 +88,7 @@ def average_outputs(model: Staged, data: Split) -> tuple[Tensor, Tensor]:
     model.eval()
     (outputs,) = collect(lambda inputs: (model(inputs).softmax(1),), data)
     count = data.labels.bincount(minlength=outputs.shape[1])
-    sums = torch.zeros(len(count), outputs.shape[1]).index_add_(0, data.labels, outputs)
+    sums = outputs.new_zeros(len(count), outputs.shape[1]).index_add_(0, data.labels, outputs)
     present = count > 0
     return sums[present] / count[present, None], count
 

@@ -170,7 +170,7 @@ class FedD2S(Algorithm):
     def embed(self, hidden: Tensor, seed: int) -> Tensor:
         """Return a representation as the federation sees it: (n, d), pooled and projected."""
         h = represent(hidden, self.pool)
-        return h if self.projection is None else h @ projection_matrix(h.shape[1], self.projection, seed)
+        return h if self.projection is None else h @ projection_matrix(h.shape[1], self.projection, seed).to(h.device)
 
     def observe(self, model: Staged, data: Split, cut: int, seed: int) -> tuple[Tensor, Tensor]:
         """Return h (n, d) and p (n, classes) of all samples, in order."""

@@ -16,7 +16,11 @@ from fedpers import seeds
 def represent(hidden: Tensor, pool: int) -> Tensor:
     """Flatten a representation; feature maps (n, C, H, W) are averaged to at most pool x pool first."""
     if hidden.dim() == 4 and max(hidden.shape[2:]) > pool:
-        hidden = F.adaptive_avg_pool2d(hidden, pool)
+        height, width = hidden.shape[2:]
+        if height % pool or width % pool:
+            hidden = F.adaptive_avg_pool2d(hidden, pool)
+        else:  # the same to the bit, and on a GPU its gradient is too
+            hidden = F.avg_pool2d(hidden, (height // pool, width // pool))
     return hidden.flatten(1)
 
 
@@ -40,7 +44,7 @@ def distill(logits: Tensor, target: Tensor, temperature: float) -> Tensor:
 def class_means(h: Tensor, p: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the means of h and p over each class present, the classes in ascending order, and their counts."""
     classes, inverse, counts = labels.unique(return_inverse=True, return_counts=True)
-    means = [torch.zeros(len(classes), x.shape[1]).index_add_(0, inverse, x) / counts[:, None] for x in (h, p)]
+    means = [x.new_zeros(len(classes), x.shape[1]).index_add_(0, inverse, x) / counts[:, None] for x in (h, p)]
     return means[0], means[1], classes, counts
 
 
@@ -56,6 +60,6 @@ def add_noise(h: Tensor, p: Tensor, std: float, generator: torch.Generator) -> t
     """
     if not std:
         return h, p
-    h = h + std * torch.randn(h.shape, generator=generator)
-    p = (p + std * torch.randn(p.shape, generator=generator)).clamp_min(1e-6)
+    h = h + std * torch.randn(h.shape, generator=generator).to(h.device)
+    p = (p + std * torch.randn(p.shape, generator=generator).to(p.device)).clamp_min(1e-6)
     return h, p / p.sum(1, keepdim=True)

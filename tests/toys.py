@@ -3,7 +3,6 @@
 import dataclasses
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -18,7 +17,8 @@ from strategies.base import Algorithm
 def make_task(model: Staged, client: Client, inputs: list[list[float]], labels: list[int], **changes: object) -> Task:
     """Build a task on given samples: one full batch, SGD 1.0, so that an epoch is one step of plain gradient."""
     split = Split(torch.tensor(inputs), torch.tensor(labels))
-    data = ClientData(np.zeros((0, 1, 1, 1), np.uint8), np.zeros(0, np.int64), (0, 0, 0), np.ones(1), np.ones(1), 2)
+    none, one = torch.zeros(0), torch.ones(1)
+    data = ClientData(none, none, (0, 0, 0), one, one, 2)
     for name in ("train", "val", "test"):
         data.__dict__[name] = split
     values = {"lr": 1.0, "batch_size": 100, "local_epochs": 1, "rounds": 4}

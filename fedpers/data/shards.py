@@ -25,12 +25,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fedpers import seeds
 from fedpers.build import build
 from fedpers.config import Config
 from fedpers.data.images import Images
 from fedpers.data.partition import Indices, Partition
+from fedpers.device import CPU, fits, to_device
 from fedpers.errors import UserError
 from fedpers.training import Split
 
@@ -45,19 +47,21 @@ class ClientData:
 
     Args:
         pixels: (n, H, W, C) in uint8: all the client's samples.
-        labels: (n,) in int64.
+        labels: (n,) in int64, on the CPU.
         ends: Where train, validation and test end among them.
         mean: Mean of each channel, in units of pixel values.
         std: Standard deviation of each channel, likewise.
         num_classes: Number of classes in the whole dataset.
+        device: Where the splits go; the pixels are there already, or on the CPU.
     """
 
-    pixels: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    pixels: Tensor
+    labels: Tensor
     ends: tuple[int, int, int]
-    mean: NDArray[np.float32]
-    std: NDArray[np.float32]
+    mean: Tensor
+    std: Tensor
     num_classes: int
+    device: torch.device = CPU
 
     @cached_property
     def train(self) -> Split:
@@ -75,9 +79,10 @@ class ClientData:
         return self._split(self.ends[1], self.ends[2])
 
     def _split(self, start: int, end: int) -> Split:
-        pixels = (self.pixels[start:end].astype(np.float32) - self.mean) / self.std
-        labels = np.array(self.labels[start:end])
-        return Split(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(labels))
+        pixels = to_device(self.pixels[start:end], self.device).to(torch.float32)
+        mean, std = (to_device(values, self.device) for values in (self.mean, self.std))
+        labels = to_device(self.labels[start:end].clone(), self.device)
+        return Split(pixels.sub_(mean).div_(std).permute(0, 3, 1, 2), labels)
 
 
 class Shards:
@@ -87,9 +92,10 @@ class Shards:
         """Map the arrays into memory."""
         self.folder = folder
         self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
-        self._pixels = np.load(folder / "pixels.npy", mmap_mode="r")
-        self._labels = np.load(folder / "labels.npy", mmap_mode="r")
+        self._pixels = _map(folder / "pixels.npy")
+        self._labels = _map(folder / "labels.npy")
         self._bounds = np.load(folder / "bounds.npy")
+        self._resident: dict[str, Tensor] = {}
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -113,18 +119,43 @@ class Shards:
         channels, height, width = self.manifest["shape"]
         return channels, height, width
 
-    def client(self, number: int) -> ClientData:
-        """Return one client's samples."""
+    def client(self, number: int, device: torch.device = CPU) -> ClientData:
+        """Return one client's samples, for use on a device.
+
+        An accelerator keeps the images of all clients, in uint8, if they take a small part of its memory; otherwise
+        each client's are copied when they are asked for.
+        """
         start, *ends = (int(bound) for bound in self._bounds[number])
-        scale = np.float32(255)
+        mean, std = self._scale
         return ClientData(
-            pixels=self._pixels[start : ends[-1]],
+            pixels=self._pixels_on(device)[start : ends[-1]],
             labels=self._labels[start : ends[-1]],
             ends=(ends[0] - start, ends[1] - start, ends[2] - start),
-            mean=np.asarray(self.manifest["mean"], np.float32) * scale,
-            std=np.asarray(self.manifest["std"], np.float32) * scale,
+            mean=mean,
+            std=std,
             num_classes=self.num_classes,
+            device=device,
         )
+
+    def _pixels_on(self, device: torch.device) -> Tensor:
+        """Return all pixels: those on the accelerator if they may stay there, those of the file otherwise."""
+        if device == CPU:
+            return self._pixels
+        if device.type not in self._resident:
+            stay = fits(self._pixels.nbytes, device)
+            self._resident[device.type] = self._pixels.to(device) if stay else self._pixels
+        return self._resident[device.type]
+
+    @cached_property
+    def _scale(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each channel, in units of pixel values."""
+        mean, std = (torch.tensor(self.manifest[key], dtype=torch.float32) * 255 for key in ("mean", "std"))
+        return mean, std
+
+
+def _map(path: Path) -> Tensor:
+    """Open an array without reading it; what is written to the tensor would stay in this process."""
+    return torch.from_numpy(np.load(path, mmap_mode="c"))
 
 
 def prepare(config: Config) -> Shards:

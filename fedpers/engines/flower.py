@@ -23,6 +23,7 @@ from flwr.serverapp import Grid
 from fedpers import client_app, records
 from fedpers.config import Config
 from fedpers.data.shards import Shards
+from fedpers.device import check_reserved
 from fedpers.engines.flower_processes import environment, executable, free_port, start, stop_on_exit, wait_until_healthy
 from fedpers.errors import FederationError, UserError
 from fedpers.progress import Reporter
@@ -84,6 +85,8 @@ class FlowerEngine:
             UserError: there is no such SuperLink, or the configuration is impossible.
             FederationError: Flower ended without results.
         """
+        if self.superlink is None:
+            check_reserved(config.device, self.resources)
         folder = Path(str(config.out)).resolve()
         settings = client_app.run_config(dataclasses.replace(config, out=str(folder)), shards)
         with tempfile.TemporaryDirectory(prefix="fedpers-flower-") as name, ExitStack() as stack:

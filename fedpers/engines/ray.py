@@ -13,6 +13,7 @@ from flwr.serverapp import Grid
 from fedpers import client_app
 from fedpers.config import Config
 from fedpers.data.shards import Shards
+from fedpers.device import check_reserved
 from fedpers.engines.local import limit_torch_threads
 from fedpers.errors import UserError
 from fedpers.progress import Reporter
@@ -60,6 +61,7 @@ class RayEngine:
             UserError: there is no such cluster, or it is too small.
             FederationError: no worker has started in time.
         """
+        check_reserved(config.device, self.resources)
         limit_torch_threads()
         self._connect(config.debug)
         from fedpers.engines.ray_grid import RayGrid

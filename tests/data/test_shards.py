@@ -126,11 +126,16 @@ def test_what_determines_the_data_determines_the_folder(digits_config: MakeConfi
 
 
 def test_arrays_are_memory_mapped_and_read_when_asked_for(digits_config: MakeConfig) -> None:
-    client = prepare(digits_config(choice="iid")).client(0)
-    assert isinstance(client.pixels, np.memmap)
-    assert isinstance(client.labels, np.memmap)
-    assert client.pixels.dtype == np.uint8
+    prepared = prepare(digits_config(choice="iid"))
+    client = prepared.client(0)
+    assert client.pixels.dtype == torch.uint8
+    file = np.load(prepared.folder / "pixels.npy", mmap_mode="r+")
+    file[0] = 77
+    file.flush()
+    assert (client.pixels[0] == 77).all()
     assert client.train is client.train  # read once
+    client.pixels[0] = 78  # somebody's mistake
+    assert (file[0] == 77).all()
 
 
 def test_images_lie_in_channels_last_order(digits_config: MakeConfig) -> None:

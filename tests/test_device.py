@@ -1,0 +1,154 @@
+"""Clients on an accelerator: an emulated one here, a GPU where there is one."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import metric_files
+
+from fedpers import client_app, records
+from fedpers.compose import group_choices
+from fedpers.device import RESIDENT_SHARE, fits, open_device, to_device, to_host
+from fedpers.errors import UserError
+from fedpers.packing import view
+from fedpers.results import Run
+
+every_strategy = pytest.mark.parametrize("name", group_choices("strategy"))
+gpu = pytest.mark.gpu
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.fixture(scope="module")
+def pretend():
+    if not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"):
+        pytest.skip("this PyTorch has no devices written in Python")
+    import pretend
+
+    return pretend
+
+
+def assert_close(there: Run, here: Run, tolerance: float = 1e-4) -> None:
+    """Kernels differ from device to device in the last bits of what they sum."""
+    columns = ["round", "client", "model", "split", "num_examples"]
+    assert there.metrics[columns].equals(here.metrics[columns])
+    assert (there.metrics.loss - here.metrics.loss).abs().max() < tolerance
+    assert there.metrics.loss.nunique() > 4
+
+
+def test_pretend_tensors_do_not_mix(pretend) -> None:
+    there, here = torch.ones(3).to("pretend"), torch.ones(3)
+    assert there.device.type == "pretend"
+    assert (there + there).cpu().tolist() == [2, 2, 2]
+    with pytest.raises(RuntimeError, match="two devices"):
+        there + here
+
+
+@every_strategy
+def test_every_strategy_runs_on_another_device(name: str, federate, pretend) -> None:
+    overrides = [f"strategy={name}", "model=cnn", "rounds=2", "finetune_epochs=1", "participation=0.5"]
+    assert_close(federate(*overrides, "device=pretend"), federate(*overrides))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["strategy=fedd2s", "model=mixed", "strategy.projection=16", "strategy.knowledge_noise=0.1"],
+        ["strategy=fedd2s", "strategy.knowledge=class_means", "strategy.heads=own", "strategy.wire=float16"],
+        ["strategy=fedavg", "model=resnet18", "partition.max_samples=40", "batch_norm=reset"],
+    ],
+    ids=lambda overrides: " ".join(overrides),
+)
+def test_options_run_on_another_device(overrides: list[str], federate, pretend) -> None:
+    overrides = [*overrides, "rounds=2"]
+    assert_close(federate(*overrides, "device=pretend"), federate(*overrides))
+
+
+def test_images_stay_on_the_device_if_they_fit(config, pretend, monkeypatch) -> None:
+    settings, shards = client_app.open_run(config("device=pretend").to_json())
+    worker = client_app.Worker(settings, shards)
+    expected = shards.client(1).train
+    for free, device in ((2**30, "pretend"), (2**10, "cpu")):
+        monkeypatch.setattr(pretend.module, "free", free)
+        shards._resident.clear()
+        data = shards.client(1, worker.device)
+        assert data.pixels.device.type == device
+        assert data.train.inputs.device.type == data.train.labels.device.type == "pretend"
+        assert torch.equal(data.train.inputs.cpu(), expected.inputs)
+        assert torch.equal(data.train.labels.cpu(), expected.labels)
+
+
+def test_a_small_part_of_the_memory_may_be_taken(pretend, monkeypatch) -> None:
+    monkeypatch.setattr(pretend.module, "free", 1000)
+    device = torch.device("pretend")
+    limit = round(1000 * RESIDENT_SHARE)
+    assert fits(limit, device)
+    assert not fits(limit + 1, device)
+
+
+def test_a_reply_waits_once_for_its_copies(pretend, monkeypatch) -> None:
+    monkeypatch.setattr(pretend.module, "synchronized", 0)
+    state = {name: torch.arange(3.0).to("pretend") for name in "abc"}
+    record = records.to_record(state)
+    assert [view(record[name]).tolist() for name in "abc"] == [[0, 1, 2]] * 3
+    assert pretend.module.synchronized == 1
+    records.to_record({"a": torch.ones(2)})
+    assert pretend.module.synchronized == 1
+
+
+def test_on_the_cpu_nothing_is_copied() -> None:
+    tensor = torch.ones(3)
+    assert to_device(tensor, torch.device("cpu")) is tensor
+    assert to_host({"a": tensor})["a"].data_ptr() == tensor.data_ptr()
+
+
+@pytest.mark.parametrize("name", ["cuda", "gpu", "xpu", "CPU"])
+def test_a_device_that_is_not_there(name: str, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=rf"device={name}: .* Accepted: cpu, or an"):
+        open_device(name)
+
+
+def test_a_run_without_its_device_ends_with_a_message(federate) -> None:
+    with pytest.raises(UserError, match="device=xpu"):
+        federate("device=xpu")
+
+
+@pytest.mark.parametrize("engine", ["ray", "flower"])
+def test_an_engine_must_reserve_the_gpu(engine: str, federate) -> None:
+    with pytest.raises(UserError, match=r"device=cuda .* engine\.resources\.num_gpus=0"):
+        federate("device=cuda", f"engine={engine}")
+
+
+def test_repeatable_arithmetic_is_asked_of_a_gpu(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(torch, "get_device_module", lambda device: SimpleNamespace(is_available=lambda: True))
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda mode, warn_only: asked.append((mode, warn_only)))
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    assert open_device("cuda").type == "cuda"
+    assert asked == [(True, True)]
+    assert not torch.utils.deterministic.fill_uninitialized_memory
+
+
+@gpu
+@needs_gpu
+@every_strategy
+def test_same_bits_on_a_gpu(name: str, federate) -> None:
+    overrides = [f"strategy={name}", "model=cnn", "rounds=2", "device=cuda"]
+    assert metric_files(federate(*overrides)) == metric_files(federate(*overrides))
+
+
+@gpu
+@needs_gpu
+def test_workers_share_a_gpu(federate) -> None:
+    overrides = ["strategy=fedd2s", "model=cnn", "rounds=2", "device=cuda"]
+    shared = ["engine=ray", "engine.num_workers=2", "engine.resources.num_gpus=0.5"]
+    assert metric_files(federate(*overrides, *shared)) == metric_files(federate(*overrides, "engine.num_threads=1"))
+
+
+@gpu
+@needs_gpu
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_gpu_agrees_with_the_cpu(precision: str, federate) -> None:
+    overrides = ["strategy=fedavg", "model=cnn", f"precision={precision}"]
+    tolerance = 1e-3 if precision == "float32" else 0.05
+    assert_close(federate(*overrides, "device=cuda"), federate(*overrides), tolerance)
