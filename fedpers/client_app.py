@@ -156,7 +156,7 @@ class Worker:
     def task(self, message: Message, context: Context) -> Task:
         """Build the task of a message, the model loaded."""
         client = int(context.node_config[records.PARTITION_ID])
-        saved = context.state.array_records.get(records.STATE)
+        saved = records.select(context.state, ArrayRecord).get(records.STATE)
         received, state = self._unpack(message.content), self._tensors(saved) if saved else {}
         loadable = self.loadable(client)
         return Task(
@@ -178,7 +178,7 @@ class Worker:
     def _unpack(self, content: RecordDict) -> State:
         """Return everything that the server sent; what all clients get is unpacked once."""
         received: State = {}
-        for name, record in content.array_records.items():
+        for name, record in records.select(content, ArrayRecord).items():
             if name == records.OWN:
                 received = received | self._tensors(record)
                 continue

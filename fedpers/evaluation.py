@@ -1,6 +1,6 @@
 """Personalized evaluation: every client, sampled or not, on its own validation and test samples."""
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 
 from fedpers import records
@@ -30,7 +30,7 @@ def evaluate_clients(
         if reply.has_error():
             continue
         client = clients[reply.metadata.src_node_id]
-        figures = reply.content.metric_records[records.METRICS]
+        figures = records.select(reply.content, MetricRecord)[records.METRICS]
         for model in MODELS:
             for split in SPLITS:
                 prefix = f"{model}/{split}"

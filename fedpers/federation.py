@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from flwr.app import Message, MessageType, RecordDict
+from flwr.app import Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 
 from fedpers import records, seeds
@@ -84,7 +84,7 @@ def roll_call(grid: Grid, num_clients: int, *, timeout: float = 120.0) -> dict[i
         asked.update(new)
         for reply in grid.send_and_receive(_queries(new), timeout=timeout) if new else ():
             if not reply.has_error():
-                number = records.partition_of(reply.content.metric_records[records.METRICS])
+                number = records.partition_of(records.select(reply.content, MetricRecord)[records.METRICS])
                 found[number] = reply.metadata.src_node_id
         if set(range(num_clients)) <= set(found):
             return {number: found[number] for number in range(num_clients)}

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
-from flwr.app import Message, MessageType, RecordDict
+from flwr.app import Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
@@ -87,7 +87,7 @@ class Ledger(Grid):
             return
         if phase == MessageType.TRAIN:
             self._books.trained.add(client)
-        metrics = next(iter(reply.content.metric_records.values()), None)
+        metrics = next(iter(records.select(reply.content, MetricRecord).values()), None)
         if phase == MessageType.TRAIN and metrics:
             self._books.diagnostics += [
                 Diagnostic(number, client, name, float(value))

@@ -65,7 +65,7 @@ class ServerAverage(FedAvg):
         valid, _ = self._check_and_log_replies(sorted(replies, key=self.client_of), is_train=True)
         if not valid:
             return {}, None
-        sent = {self.client_of(r): records.from_record(r.content.array_records[records.ARRAYS]) for r in valid}
+        sent = {self.client_of(reply): records.from_record(_arrays(reply.content)) for reply in valid}
         return sent, self.train_metrics_aggr_fn([reply.content for reply in valid], self.weighted_by_key)
 
     def aggregate_train(
@@ -78,9 +78,14 @@ class ServerAverage(FedAvg):
         contents = [reply.content for reply in valid]
         sizes = [records.num_examples(content) for content in contents]
         weights = [size / sum(sizes) for size in sizes]
-        arrays = average((content.array_records[records.ARRAYS] for content in contents), weights)
+        arrays = average((_arrays(content) for content in contents), weights)
         metrics = self.train_metrics_aggr_fn(contents, self.weighted_by_key)
         return records.cast_like(arrays, self.federation.initial), metrics
+
+
+def _arrays(content: RecordDict) -> ArrayRecord:
+    """Return what a client sent."""
+    return records.select(content, ArrayRecord)[records.ARRAYS]
 
 
 class Algorithm(Client):

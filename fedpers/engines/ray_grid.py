@@ -101,11 +101,13 @@ class RayGrid(SimulatedGrid):
             UserError: what is asked of the clients is impossible.
             FederationError: all workers have died and none could be started again.
         """
+        if not messages:
+            return []
         weights = [OVERHEAD + self._sizes.get(message.metadata.dst_node_id, 0) for message in messages]
         start = time.perf_counter()
         work = self._pace * sum(weights) / self._num_workers
         num_batches = min(BATCHES, max(1, round(work / BATCH_SECONDS)))
-        trains = bool(messages) and messages[0].metadata.message_type.partition(".")[0] == MessageType.TRAIN
+        trains = messages[0].metadata.message_type.partition(".")[0] == MessageType.TRAIN
         current = Round(messages, weights, num_batches * self._num_workers)
         while current.waiting or any(worker.running for worker in self._workers):
             for number in range(AHEAD):
@@ -116,8 +118,7 @@ class RayGrid(SimulatedGrid):
                 self._collect(worker, current)
         if trains:
             self._remember = current.has_new_memories
-        if messages:
-            self._pace = (time.perf_counter() - start) * self._num_workers / sum(weights)
+        self._pace = (time.perf_counter() - start) * self._num_workers / sum(weights)
         return [reply for reply in current.replies if reply is not None]
 
     def _wait(self) -> list[Worker]:

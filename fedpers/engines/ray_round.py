@@ -11,6 +11,7 @@ from flwr.app import ArrayRecord, Message, RecordDict
 
 from fedpers.engines.grid import failure
 from fedpers.engines.ray_worker import Call
+from fedpers.records import select
 
 Ref = Any
 """A `ray.ObjectRef`."""
@@ -102,7 +103,7 @@ class Round:
 
 def pack(messages: list[Message]) -> tuple[list[Call], list[ArrayRecord]]:
     """Make messages fit for travel: arrays that several clients are sent are taken out, each once."""
-    uses = Counter(id(record) for message in messages for record in message.content.array_records.values())
+    uses = Counter(id(record) for message in messages for record in select(message.content, ArrayRecord).values())
     numbers: dict[int, int] = {}
     common: list[ArrayRecord] = []
     calls = []

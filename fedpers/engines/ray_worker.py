@@ -129,5 +129,7 @@ def _arrays(reply: Message, memory: RecordDict | None) -> list[ArrayRecord]:
     """Return all that is large in a reply and in a client's new memory."""
     contents = [reply.content] if reply.has_content() else []
     return [
-        record for content in (*contents, *([memory] if memory else [])) for record in content.array_records.values()
+        record
+        for content in (*contents, *([memory] if memory else []))
+        for record in records.select(content, ArrayRecord).values()
     ]
