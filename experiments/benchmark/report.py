@@ -91,7 +91,8 @@ def markdown(found: Found, targets: Sequence[Target], command: str) -> str:
         f"    {command}",
         f"{about}. FedAvg, one local epoch, no evaluation, float32. Median seconds of a round after the first, over "
         f"{found.repeats} interleaved repeats of {found.rounds} rounds (W2: twice as many; Flower's runtime: 4) "
-        f"in fresh processes; start-up: from the end of the imports to the end of the first round; memory: the highest proportional set "
+        f"in fresh processes; start-up: from the end of the imports to the end of the first round; "
+        f"memory: the highest proportional set "
         f"size (PSS) of all processes together, in a run that is not timed. {found.num_cpus} CPUs, "
         f"{platform.system()}, PyTorch {torch.__version__}.",
         "The bare loop makes the same SGD steps on data in memory, no federation; its two processes are the limit.",
