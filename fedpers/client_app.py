@@ -23,7 +23,8 @@ from fedpers import records, seeds
 from fedpers.build import build
 from fedpers.client import Client, State, Task
 from fedpers.config import Config, Spec
-from fedpers.data.shards import Shards, prepare
+from fedpers.data.prepare import prepare
+from fedpers.data.shards import Shards
 from fedpers.device import open_device
 from fedpers.models.batch_norm import local_keys, reestimate_statistics
 from fedpers.models.staged import Staged
@@ -116,7 +117,7 @@ def open_settings(settings: Mapping[str, Any]) -> tuple[Config, Shards]:
 def open_run(text: str) -> tuple[Config, Shards]:
     """Read a configuration and open its data; a process opens the same data once, whatever else is configured."""
     config = read_config(text)
-    keys = ("dataset", "partition", "splits", "seed", "cache", "plugins")
+    keys = ("dataset", "partition", "shift", "splits", "seed", "cache", "plugins")
     with _building:
         return config, _open_data(Config(**{key: getattr(config, key) for key in keys}).to_json())
 

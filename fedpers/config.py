@@ -10,12 +10,13 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedpers import seeds
 from fedpers.errors import UserError, unknown_name
 
 Spec = dict[str, Any]
 """One group's configuration: `_target_` and the keyword arguments of what it names."""
 
-GROUPS = ("dataset", "partition", "model", "strategy", "engine")
+GROUPS = ("dataset", "partition", "shift", "model", "strategy", "engine")
 
 
 def option(default: Any, meaning: str) -> Any:
@@ -41,6 +42,7 @@ class Config:
     lr: float = option(0.05, "learning rate of the clients' SGD")
     momentum: float = option(0.0, "momentum of the clients' SGD, fresh in every round")
     weight_decay: float = option(0.0, "weight decay of the clients' SGD")
+    unseen: float = option(0.0, "share of the clients, drawn once, that never train and are only scored, in [0, 1)")
     precision: str = option(
         "float32",
         "arithmetic of the forward pass in clients' training: float32, or bf16 (automatic mixed precision: faster on "
@@ -62,11 +64,13 @@ class Config:
     out: str | None = option(None, "run directory, new or empty; null: runs/EXPERIMENT/TIME")
     cache: str | None = option(None, "folder of prepared data; null: $FEDPERS_CACHE or ~/.cache/fedpers")
     figures: list[str] = option([], "functions that draw a figure at the end; configs/config.yaml names four")
+    data_figures: list[str] = option([], "functions that draw prepared data for `python -m fedpers.data`")
     plugins: list[str] = option([], "additional modules that `_target_` may name, e.g. [my_package]")
     quiet: bool = option(False, "print one line for each evaluation instead of a progress bar")
     debug: bool = option(False, "show tracebacks")
     dataset: Spec = option({}, "the images and labels")
     partition: Spec = option({}, "who holds which sample")
+    shift: Spec = option({}, "what else makes a client's samples its own")
     model: Spec = option({}, "the network, as a list of stages")
     strategy: Spec = option({}, "the algorithm")
     engine: Spec = option({}, "where and how clients run")
@@ -86,6 +90,7 @@ class Config:
             0 < self.participation <= 1,
             "a share in (0, 1]: more clients than exist cannot be sampled, and none cannot train",
         )
+        self._require("unseen", 0 <= self.unseen < 1, "a share in [0, 1): somebody must train")
         precisions = ("float32", "bf16")
         self._require("precision", self.precision in precisions, f"one of {', '.join(precisions)}")
         policies = ("aggregate", "local", "reset")
@@ -105,6 +110,14 @@ class Config:
     def num_sampled(self, num_clients: int) -> int:
         """Return how many of `num_clients` clients train in a round."""
         return max(1, round(self.participation * num_clients))
+
+    def unseen_clients(self, num_clients: int) -> frozenset[int]:
+        """Return the numbers of the clients that never train."""
+        if not self.unseen:
+            return frozenset()
+        count = min(max(1, round(self.unseen * num_clients)), num_clients - 1)
+        drawn = seeds.numpy_generator(self.seed, "unseen").choice(num_clients, count, replace=False)
+        return frozenset(int(client) for client in drawn)
 
     def evaluates(self, round: int) -> bool:
         """Tell whether every client is scored after this round (counted from 1)."""

@@ -57,7 +57,7 @@ class Federation:
 
     def sample(self, round: int) -> list[int]:
         """Return the clients that train in a round: drawn without replacement, in ascending order."""
-        clients = sorted(self.nodes)
+        clients = sorted(self.nodes.keys() - self.config.unseen_clients(len(self.nodes)))
         generator = seeds.numpy_generator(self.config.seed, "sampling", round=round)
         size = self.config.num_sampled(len(clients))
         return [clients[i] for i in sorted(generator.choice(len(clients), size, replace=False))]

@@ -99,7 +99,7 @@ def result_table(summary: dict[str, Any], title: str) -> Table:
     columns = ("model", "round", "mean", "weighted", "std", "worst 10%", "best 10%", "Jain")
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number < 2 else "right", no_wrap=True)
-    for name, label in (("last", "last"), ("validation_selected", "best val.")):
+    for name, label in (("last", "last"), ("validation_selected", "best val."), ("unseen", "unseen clients")):
         for model in MODELS:
             figures = summary.get(name, {}).get("test", {}).get(model)
             if figures:

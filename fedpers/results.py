@@ -100,9 +100,15 @@ class Run:
         """What figures call this run."""
         return self.config.choices.get("strategy", self.folder.name)
 
+    @cached_property
+    def unseen(self) -> frozenset[int]:
+        """The clients that never train."""
+        return self.config.unseen_clients(int(self.data["num_clients"])) if self.config.unseen else frozenset()
+
     def curve(self, model: str, split: str) -> pd.DataFrame:
-        """Return accuracies as a table of rounds by clients."""
+        """Return the accuracies of the clients that may train as a table of rounds by clients."""
         rows = self.metrics[(self.metrics.model == model) & (self.metrics.split == split)]
+        rows = rows[~rows.client.isin(self.unseen)]
         return rows.pivot(index="round", columns="client", values="accuracy")
 
     def _json(self, name: str) -> dict[str, Any]:
@@ -182,9 +188,11 @@ def load(path: str | Path | Iterable[str | Path]) -> pd.DataFrame:
 def summarize(run: Run) -> dict[str, Any]:
     """Build a run's summary: the last round and the one chosen on validation, by split and model.
 
-    The best round on test is there too, under a name that says what it is: it must not be the headline.
+    The best round on test is there too, under a name that says what it is: it must not be the headline. Clients that
+    never train are counted apart, under `unseen`, after the last round.
     """
-    table = run.metrics
+    is_unseen = run.metrics.client.isin(run.unseen)
+    table = run.metrics[~is_unseen]
     summary: dict[str, Any] = {"last": {}, "validation_selected": {}, "best_on_test_not_for_reporting": {}}
     for model in MODELS:
         of_model = table[table.model == model]
@@ -201,7 +209,22 @@ def summarize(run: Run) -> dict[str, Any]:
                 if not rows.empty:
                     figures = metrics.summarize(rows.accuracy, rows.num_examples)
                     summary[name].setdefault(split, {})[model] = {"round": number, **figures}
+    if run.unseen:
+        summary["unseen"] = _last(run.metrics[is_unseen])
     return summary | _totals(run)
+
+
+def _last(table: pd.DataFrame) -> dict[str, Any]:
+    """Return the figures after the last round, by split and model."""
+    found: dict[str, Any] = {}
+    table = table[table["round"] == table["round"].max()]
+    for split in SPLITS:
+        for model in MODELS:
+            rows = table[(table.model == model) & (table.split == split)]
+            if not rows.empty:
+                figures = metrics.summarize(rows.accuracy, rows.num_examples)
+                found.setdefault(split, {})[model] = {"round": int(rows["round"].iloc[0]), **figures}
+    return found
 
 
 def _best_round(rows: pd.DataFrame) -> int:

@@ -98,6 +98,11 @@ def serve(grid: Grid, config: Config, shards: Shards, writer: RunWriter, reporte
     strategy: Strategy = client_app.build_client(config).server(federation)  # type: ignore[attr-defined]
     ledger = Ledger(grid, nodes)
 
+    unseen = config.unseen_clients(shards.num_clients)
+
+    def trainable(rows: list[Row]) -> list[Row]:
+        return [row for row in rows if row.client not in unseen]
+
     def after_round(round: int, arrays: ArrayRecord) -> MetricRecord | None:
         if round == 0:  # Flower also asks before the first round
             return None
@@ -109,11 +114,11 @@ def serve(grid: Grid, config: Config, shards: Shards, writer: RunWriter, reporte
         if isinstance(strategy, ServerHalf):
             reported = sorted(strategy.diagnostics.items())
             diagnostics = diagnostics + [Diagnostic(round, seeds.SERVER, name, value) for name, value in reported]
-            accuracy = mean_accuracy(rows, "val")
+            accuracy = mean_accuracy(trainable(rows), "val")
             if accuracy is not None:
                 strategy.evaluated(round, accuracy)
         writer.write_round(round, rows, entries, diagnostics)
-        reporter.round_done(round, rows, entries)
+        reporter.round_done(round, trainable(rows), entries)
         return None
 
     strategy.start(

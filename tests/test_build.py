@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from fedpers.build import build, coerce, resolve
-from fedpers.data.partition import Dirichlet
+from fedpers.data.label_skew import Dirichlet
 from fedpers.errors import UserError
 
 PLUGIN = """
@@ -52,8 +52,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def dirichlet(**changes: Any) -> dict[str, Any]:
-    values = {"num_clients": 4, "min_samples": 3, "max_samples": None, "alpha": 0.5}
-    return {"_target_": "fedpers.data.partition.Dirichlet"} | values | changes
+    values = {"num_clients": 4, "min_samples": 3, "max_samples": None, "alpha": 0.5, "balanced": True}
+    return {"_target_": "fedpers.data.label_skew.Dirichlet"} | values | changes
 
 
 def message(spec: dict[str, Any], group: str = "partition", **kwargs: Any) -> str:
@@ -63,7 +63,7 @@ def message(spec: dict[str, Any], group: str = "partition", **kwargs: Any) -> st
 
 
 def test_builds_what_the_specification_names() -> None:
-    assert build(dirichlet(), "partition") == Dirichlet(4, 3, None, 0.5)
+    assert build(dirichlet(), "partition") == Dirichlet(4, 3, None, 0.5, True)
 
 
 def test_specification_stays_as_it_was() -> None:
@@ -76,7 +76,7 @@ def test_unknown_key_names_the_nearest() -> None:
     text = message(dirichlet(alhpa=0.1))
     assert "partition.alhpa" in text
     assert "Did you mean 'alpha'?" in text
-    assert "Accepted: alpha, max_samples, min_samples, num_clients" in text
+    assert "Accepted: alpha, balanced, max_samples, min_samples, num_clients" in text
 
 
 def test_unknown_key_without_a_near_name() -> None:

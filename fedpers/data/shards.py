@@ -7,36 +7,27 @@ A prepared folder is named by a hash of all that determines it, and appears at o
     index.npy     (N,) int64, each sample's position in the dataset (official train set, then test set)
     bounds.npy    (clients, 4) int64: where a client's train, validation and test parts begin, and its end
     clients.parquet each client's sizes and label histogram
-    manifest.json what it is made of
+    manifest.json what it is made of, and the checksums of the others
+
+`fedpers.data.prepare` makes it.
 """
 
-import hashlib
 import json
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedpers import seeds
-from fedpers.build import build
-from fedpers.config import Config
-from fedpers.data.images import Images
-from fedpers.data.partition import Indices, Partition
 from fedpers.device import CPU, fits, to_device
-from fedpers.errors import UserError
 from fedpers.training import Split
 
-FORMAT = 2
+FORMAT = 3
 CLIENTS = "clients.parquet"
 SPLITS = ("train", "val", "test")
 
@@ -119,6 +110,24 @@ class Shards:
         channels, height, width = self.manifest["shape"]
         return channels, height, width
 
+    @cached_property
+    def label_histogram(self) -> NDArray[np.int64]:
+        """Samples of each class that each client holds: (clients, classes)."""
+        rows = pq.read_table(self.folder / CLIENTS, columns=["label_histogram"])["label_histogram"]
+        histogram: NDArray[np.int64] = rows.combine_chunks().flatten().to_numpy().reshape(self.num_clients, -1)
+        return histogram
+
+    @property
+    def split_sizes(self) -> NDArray[np.int64]:
+        """Training, validation and test samples of each client: (clients, 3)."""
+        sizes: NDArray[np.int64] = np.diff(self._bounds, axis=1)
+        return sizes
+
+    def samples(self, number: int, count: int) -> NDArray[np.uint8]:
+        """Return a client's first training images as they are on disk: (at most count, H, W, C)."""
+        start, end = self._bounds[number, :2]
+        return self._pixels[start : min(end, start + count)].numpy()
+
     def client(self, number: int, device: torch.device = CPU) -> ClientData:
         """Return one client's samples, for use on a device.
 
@@ -156,124 +165,3 @@ class Shards:
 def _map(path: Path) -> Tensor:
     """Open an array without reading it; what is written to the tensor would stay in this process."""
     return torch.from_numpy(np.load(path, mmap_mode="c"))
-
-
-def prepare(config: Config) -> Shards:
-    """Open the prepared data of a configuration, after making it if this machine has not got it yet.
-
-    Raises:
-        UserError: the dataset is missing or damaged, the partition is impossible, or the cache cannot be written.
-    """
-    images: Images = build(config.dataset, "dataset", plugins=config.plugins)
-    partition: Partition = build(config.partition, "partition", plugins=config.plugins)
-    content = {
-        "format": FORMAT,
-        "dataset": images.name,
-        "dataset_sha256": images.sha256(),
-        "mean": images.mean,
-        "std": images.std,
-        "partition": config.partition,
-        "splits": config.splits,
-        "seed": config.seed,
-    }
-    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
-    cache = _cache_folder(config)
-    folder = cache / f"{images.name}-{key}"
-    if not folder.is_dir():
-        assignment = assign(images.labels, partition, config.splits, config.seed)
-        _write(folder, images, assignment, content)
-    return Shards(folder)
-
-
-def assign(
-    labels: Indices, partition: Partition, splits: list[float], seed: int
-) -> list[tuple[Indices, Indices, Indices]]:
-    """Return every client's train, validation and test indices: disjoint, and none empty that has a share.
-
-    Raises:
-        UserError: a client would have nothing to train on or to be scored on.
-    """
-    clients = []
-    for client, share in enumerate(partition.assign(labels, seed)):
-        order = seeds.numpy_generator(seed, "splits", client=client).permutation(share)
-        num_test = max(1, round(splits[2] * len(order)))
-        num_val = max(1, round(splits[1] * len(order))) if splits[1] > 0 else 0
-        num_train = len(order) - num_test - num_val
-        if num_train < 1:
-            raise UserError(
-                f"client {client} holds {len(order)} samples, too few for splits={splits}. "
-                "Accepted: a larger partition.min_samples or a larger share for training"
-            )
-        train, val, test = np.split(order, [num_train, num_train + num_val])
-        clients.append((train, val, test))
-    return clients
-
-
-def assignment_sha256(assignment: list[tuple[Indices, Indices, Indices]]) -> str:
-    """Return a hash of who holds which sample in which split, the same on every machine."""
-    digest = hashlib.sha256()
-    for client in assignment:
-        for part in client:
-            digest.update(len(part).to_bytes(8, "little"))
-            digest.update(part.astype("<i8").data)
-    return digest.hexdigest()
-
-
-def _manifest(
-    images: Images, assignment: list[tuple[Indices, Indices, Indices]], content: dict[str, Any]
-) -> dict[str, Any]:
-    return {
-        **content,
-        "assignment_sha256": assignment_sha256(assignment),
-        "num_classes": images.num_classes,
-        "shape": images.shape,
-        "num_clients": len(assignment),
-    }
-
-
-def _clients(images: Images, assignment: list[tuple[Indices, Indices, Indices]]) -> pa.Table:
-    """Return one row for each client: its number, its samples in each split, its samples of each class."""
-    histogram = [np.bincount(images.labels[np.concatenate(p)], minlength=images.num_classes) for p in assignment]
-    sizes = {split: [len(parts[i]) for parts in assignment] for i, split in enumerate(SPLITS)}
-    labels = pa.array(histogram, pa.list_(pa.int64()))
-    return pa.table({"client": list(range(len(assignment))), **sizes, "label_histogram": labels})
-
-
-def _cache_folder(config: Config) -> Path:
-    named = config.cache or os.environ.get("FEDPERS_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "fedpers"
-
-
-def _write(
-    folder: Path, images: Images, assignment: list[tuple[Indices, Indices, Indices]], content: dict[str, Any]
-) -> None:
-    """Write a prepared folder under a temporary name, then rename it."""
-    index = np.concatenate([part for parts in assignment for part in parts])
-    sizes = np.array([[len(part) for part in parts] for parts in assignment])
-    ends = sizes.cumsum().reshape(sizes.shape)
-    bounds = np.column_stack([np.concatenate([[0], ends[:-1, -1]]), ends])
-    scratch = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".preparing-", dir=folder.parent))
-        np.save(scratch / "pixels.npy", images.pixels[index])
-        np.save(scratch / "labels.npy", images.labels[index])
-        np.save(scratch / "index.npy", index)
-        np.save(scratch / "bounds.npy", bounds)
-        pq.write_table(_clients(images, assignment), scratch / CLIENTS)
-        manifest = _manifest(images, assignment, content)
-        (scratch / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
-        scratch.chmod(0o755)
-        try:
-            scratch.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # otherwise another run was faster, with the same content
-                raise
-    except OSError as error:
-        raise UserError(
-            f"prepared data could not be written to {folder.parent} ({error.strerror or error}). "
-            "Name a folder with room and write permission: cache=DIR"
-        ) from error
-    finally:
-        if scratch is not None and scratch.is_dir():
-            shutil.rmtree(scratch)

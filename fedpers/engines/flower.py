@@ -106,7 +106,7 @@ class FlowerEngine:
                 command += ["--federation-config", self._simulation(shards.num_clients)]
             process = stack.enter_context(stop_on_exit(start(command, log, home)))
             try:
-                _follow(process, folder, reporter)
+                _follow(process, folder, config.unseen_clients(shards.num_clients), reporter)
             except BaseException:
                 if self.superlink is not None:
                     _stop_run(self.superlink, log)
@@ -160,13 +160,14 @@ def write_connection(home: Path, name: str, address: str) -> None:
     (home / "config.toml").write_text(f'[superlink.{name}]\naddress = "{address}"\ninsecure = true\n')
 
 
-def _follow(process: "subprocess.Popen[bytes]", folder: Path, reporter: Reporter) -> None:
-    """Report rounds that another process writes, until `flwr run` ends."""
+def _follow(process: "subprocess.Popen[bytes]", folder: Path, unseen: frozenset[int], reporter: Reporter) -> None:
+    """Report rounds that another process writes, as `server_app.serve` does, until `flwr run` ends."""
     round = 1
     while True:
         ended = process.poll() is not None
         while (tables := read_round(folder, round)) is not None:
-            reporter.round_done(round, *tables)
+            rows, entries = tables
+            reporter.round_done(round, [row for row in rows if row.client not in unseen], entries)
             round += 1
         if ended:
             return

@@ -12,8 +12,9 @@ from ondisk import read_spec
 from sklearn.datasets import load_digits
 
 from fedpers.build import build
-from fedpers.data.partition import Dirichlet, Iid, InnerDirichlet, Partition, Pathological
-from fedpers.data.shards import assign, assignment_sha256
+from fedpers.data.label_skew import Dirichlet, InnerDirichlet, Pathological
+from fedpers.data.partition import Iid, Partition
+from fedpers.data.prepare import assign, assignment_sha256
 from fedpers.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Classes. .* will NOT be used")
@@ -32,7 +33,7 @@ def iid(num_clients: int, **changes: Any) -> Iid:
 
 
 def dirichlet(num_clients: int, alpha: float, **changes: Any) -> Dirichlet:
-    values = {"num_clients": num_clients, "min_samples": 3, "max_samples": None, "alpha": alpha}
+    values = {"num_clients": num_clients, "min_samples": 3, "max_samples": None, "alpha": alpha, "balanced": False}
     return Dirichlet(**values | changes)
 
 

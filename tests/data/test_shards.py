@@ -17,8 +17,9 @@ from ondisk import read_spec
 from sklearn.datasets import load_digits
 
 from fedpers.config import Config
-from fedpers.data import shards
-from fedpers.data.shards import SPLITS, prepare
+from fedpers.data import prepare as preparing
+from fedpers.data.prepare import prepare
+from fedpers.data.shards import SPLITS
 from fedpers.errors import UserError
 
 MakeConfig = Callable[..., Config]
@@ -97,7 +98,7 @@ def test_manifest(digits_config: MakeConfig) -> None:
     first = index[: bounds[0, 3]]
     assert histogram[0].tolist() == np.bincount(target[first], minlength=10).tolist()
     parts = [tuple(np.split(index[b[0] : b[3]], b[1:3] - b[0])) for b in bounds]
-    assert manifest["assignment_sha256"] == shards.assignment_sha256(parts)
+    assert manifest["assignment_sha256"] == preparing.assignment_sha256(parts)
 
 
 def test_second_prepare_writes_nothing(digits_config: MakeConfig) -> None:
@@ -154,7 +155,7 @@ def test_empty_validation_split(digits_config: MakeConfig) -> None:
 
 def test_cache_holds_nothing_but_the_folder(digits_config: MakeConfig, tmp_path: Path) -> None:
     prepared = prepare(digits_config())
-    assert list((tmp_path / "cache").iterdir()) == [prepared.folder]
+    assert sorted((tmp_path / "cache").iterdir()) == [prepared.folder, tmp_path / "cache" / "sources"]
 
 
 def test_cache_from_the_environment(digits_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,15 +194,15 @@ def test_two_runs_may_prepare_at_once(
     digits_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     barrier = threading.Barrier(2)
-    assign = shards.assign
+    assign = preparing.assign
 
     def assign_together(*args: Any) -> Any:
         barrier.wait(timeout=20)  # both have found that there is no folder
         return assign(*args)
 
-    monkeypatch.setattr(shards, "assign", assign_together)
+    monkeypatch.setattr(preparing, "assign", assign_together)
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(prepare, [digits_config(choice="iid")] * 2)
     assert first.folder == second.folder
     assert_array_equal(first.client(3).pixels, second.client(3).pixels)
-    assert list((tmp_path / "cache").iterdir()) == [first.folder]
+    assert sorted((tmp_path / "cache").iterdir()) == [first.folder, tmp_path / "cache" / "sources"]

@@ -1,0 +1,89 @@
+"""Prepare data and look at them: `python -m fedpers.data DATASET PARTITION [KEY=VALUE ...] [out=DIR]`.
+
+Prints who holds what and draws it: labels and sizes of the clients, and some images of each. What is prepared here need
+not be prepared by a run. `python -m fedpers.run --help` lists datasets, partitions and their keys.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from fedpers.build import resolve
+from fedpers.compose import compose_config
+from fedpers.data.prepare import prepare
+from fedpers.data.shards import SPLITS, Shards
+from fedpers.errors import UserError
+from fedpers.progress import printer
+
+SHOWN = 20
+"""Clients that the table has a row for."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prepare, print, draw, and return the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if {"--help", "-h"} & set(given) or not given:
+        sys.stdout.write(f"{__doc__}\n")
+        return 0 if given else 2
+    try:
+        names = [text for text in given if "=" not in text]
+        if len(names) != 2:
+            raise UserError(f"found {names}. Accepted: a dataset and a partition, then KEY=VALUE; see --help")
+        config = compose_config(
+            [f"dataset={names[0]}", f"partition={names[1]}", *(text for text in given if "=" in text)]
+        )
+        console = Console(stderr=True, highlight=False)
+        with console.status(f"preparing {names[0]}, {names[1]}"):
+            shards = prepare(config)
+        printer().print(table(shards))
+        folder = Path(config.out or f"data-{names[0]}-{names[1]}")
+        for path in config.data_figures:
+            for written in resolve(path, "data_figures", config.plugins)(shards, _title(shards, names), folder):
+                sys.stdout.write(f"{written}\n")
+        sys.stdout.write(f"{shards.folder}\n")
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return 130
+    return 0
+
+
+def _title(shards: Shards, names: Sequence[str]) -> str:
+    return f"{shards.manifest['dataset']}, {names[1]}, seed {shards.manifest['seed']}"
+
+
+def table(shards: Shards) -> Table:
+    """Return a row for each client, of the first ones if there are many, and what holds for all."""
+    sizes, histogram = shards.split_sizes, shards.label_histogram
+    count, num_classes = len(sizes), (histogram > 0).sum(1)
+    made = Table(
+        title=f"{shards.manifest['dataset']}: {sizes.sum():,} samples of {count:,} clients, "
+        f"{shards.num_classes} classes, {'x'.join(map(str, shards.shape))}",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    made.add_column("client")
+    for column in (*SPLITS, "classes", "most frequent"):
+        made.add_column(column, justify="right")
+    for client in range(min(count, SHOWN)):
+        top = int(histogram[client].argmax())
+        share = histogram[client, top] / max(1, histogram[client].sum())
+        made.add_row(str(client), *map(str, sizes[client]), str(num_classes[client]), f"{top} ({share:.0%})")
+    if count > SHOWN:
+        made.add_row("...")
+    made.add_section()
+    for name, statistic in (("least", np.min), ("median", np.median), ("most", np.max)):
+        made.add_row(name, *(f"{statistic(sizes[:, i]):g}" for i in range(3)), f"{statistic(num_classes):g}")
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())

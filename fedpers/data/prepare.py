@@ -1,0 +1,228 @@
+"""Preparing data: load a dataset, divide it over clients, and write the result once, under the hash of what it is.
+
+A folder appears at once, complete, under its name: two runs that start together do not disturb each other. It is
+checked against its checksums whenever a run opens it, and made anew if it is damaged.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fedpers import seeds
+from fedpers.build import build
+from fedpers.config import Config
+from fedpers.data.images import CHUNK, Images
+from fedpers.data.partition import Indices, Partition
+from fedpers.data.shards import CLIENTS, FORMAT, SPLITS, Shards
+from fedpers.data.shift import Shift
+from fedpers.data.sources import Described, describe, fingerprint, known, remember
+from fedpers.errors import UserError
+
+log = logging.getLogger(__name__)
+
+Assignment = list[tuple[Indices, Indices, Indices]]
+"""Each client's train, validation and test indices."""
+
+
+def prepare(config: Config) -> Shards:
+    """Open the prepared data of a configuration, after making it if this machine has not got it yet.
+
+    Raises:
+        UserError: the dataset is missing or damaged, the partition is impossible, or the cache cannot be written.
+    """
+    cache = _cache_folder(config)
+    partition: Partition = build(config.partition, "partition", plugins=config.plugins)
+    shift: Shift = build(config.shift, "shift", plugins=config.plugins) if config.shift else Shift(None)
+    key = fingerprint(config.dataset, config.plugins)
+    described = known(cache, key)
+    if described is not None:
+        folder = _folder(cache, _content(config, described))
+        if folder.is_dir() and _is_sound(folder):
+            return Shards(folder)
+    images: Images = build(config.dataset, "dataset", plugins=config.plugins)
+    described = describe(images)
+    content = _content(config, described)
+    folder = _folder(cache, content)
+    if not folder.is_dir() or not _is_sound(folder):
+        assignment = assign(images.labels, partition, config.splits, config.seed, images.owners)
+        _write(folder, images, assignment, shift, content)
+    remember(cache, key, described)
+    return Shards(folder)
+
+
+def assign(
+    labels: Indices, partition: Partition, splits: list[float], seed: int, owners: Indices | None = None
+) -> Assignment:
+    """Return every client's train, validation and test indices: disjoint, and none empty that has a share.
+
+    Raises:
+        UserError: a client would have nothing to train on or to be scored on.
+    """
+    clients = []
+    for client, share in enumerate(partition.assign(labels, seed, owners)):
+        order = seeds.numpy_generator(seed, "splits", client=client).permutation(share)
+        num_test = max(1, round(splits[2] * len(order)))
+        num_val = max(1, round(splits[1] * len(order))) if splits[1] > 0 else 0
+        num_train = len(order) - num_test - num_val
+        if num_train < 1:
+            raise UserError(
+                f"client {client} holds {len(order)} samples, too few for splits={splits}. "
+                "Accepted: a larger partition.min_samples or a larger share for training"
+            )
+        train, val, test = np.split(order, [num_train, num_train + num_val])
+        clients.append((train, val, test))
+    return clients
+
+
+def assignment_sha256(assignment: Assignment) -> str:
+    """Return a hash of who holds which sample in which split, the same on every machine."""
+    digest = hashlib.sha256()
+    for client in assignment:
+        for part in client:
+            digest.update(len(part).to_bytes(8, "little"))
+            digest.update(part.astype("<i8").data)
+    return digest.hexdigest()
+
+
+def _content(config: Config, described: Described) -> dict[str, Any]:
+    """Return all that determines the prepared data."""
+    return {
+        "format": FORMAT,
+        **described,
+        "partition": config.partition,
+        "shift": config.shift,
+        "splits": config.splits,
+        "seed": config.seed,
+    }
+
+
+def _folder(cache: Path, content: dict[str, Any]) -> Path:
+    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+    return cache / f"{content['dataset']}-{key}"
+
+
+def _cache_folder(config: Config) -> Path:
+    named = config.cache or os.environ.get("FEDPERS_CACHE")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "fedpers"
+
+
+def _is_sound(folder: Path) -> bool:
+    """Tell whether prepared data are what was written; damaged ones are put out of the way."""
+    problem = _damage(folder)
+    if problem is None:
+        return True
+    log.warning("the prepared data in %s are damaged (%s) and will be made anew", folder, problem)
+    trash = Path(tempfile.mkdtemp(prefix=".damaged-", dir=folder.parent))
+    with contextlib.suppress(FileNotFoundError):  # another run was faster
+        folder.rename(trash / "old")
+    shutil.rmtree(trash)
+    return False
+
+
+def _damage(folder: Path) -> str | None:
+    """Return what is wrong with a prepared folder, if anything."""
+    try:
+        files: dict[str, str] = json.loads((folder / "manifest.json").read_text())["files"]
+        for name, expected in files.items():
+            if _sha256(folder / name) != expected:
+                return f"{name} has another checksum"
+    except (OSError, ValueError, KeyError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _clients(bounds: Indices, labels: Indices, num_classes: int) -> pa.Table:
+    """Return one row for each client: its number, its samples in each split, its samples of each class."""
+    histograms = [np.bincount(labels[start:end], minlength=num_classes) for start, *_, end in bounds.tolist()]
+    sizes = dict(zip(SPLITS, np.diff(bounds, axis=1).T, strict=True))
+    return pa.table(
+        {
+            "client": np.arange(len(bounds)),
+            **sizes,
+            "label_histogram": pa.array(histograms, pa.list_(pa.int64())),
+        }
+    )
+
+
+def _write(folder: Path, images: Images, assignment: Assignment, shift: Shift, content: dict[str, Any]) -> None:
+    """Write a prepared folder under a temporary name, then rename it."""
+    scratch = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".preparing-", dir=folder.parent))
+        _write_arrays(scratch, images, assignment, shift, int(content["seed"]))
+        files = sorted(scratch.iterdir())
+        manifest = {
+            **content,
+            "assignment_sha256": assignment_sha256(assignment),
+            "num_classes": images.num_classes,
+            "shape": images.shape,
+            "num_clients": len(assignment),
+            "files": {path.name: _sha256(path) for path in files},
+        }
+        (scratch / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
+        scratch.chmod(0o755)
+        try:
+            scratch.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # otherwise another run was faster, with the same content
+                raise
+    except OSError as error:
+        raise UserError(
+            f"prepared data could not be written to {folder.parent} ({error.strerror or error}). "
+            "Name a folder with room and write permission: cache=DIR"
+        ) from error
+    finally:
+        if scratch is not None and scratch.is_dir():
+            shutil.rmtree(scratch)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_arrays(scratch: Path, images: Images, assignment: Assignment, shift: Shift, seed: int) -> None:
+    index = np.concatenate([part for parts in assignment for part in parts])
+    sizes = np.array([[len(part) for part in parts] for parts in assignment])
+    ends = sizes.cumsum().reshape(sizes.shape)
+    bounds = np.column_stack([np.concatenate([[0], ends[:-1, -1]]), ends])
+    labels = images.labels[index]
+    shape = (len(index), *images.pixels.shape[1:])
+    with (scratch / "pixels.npy").open("wb") as file:
+        # written, not mapped: what is mapped would count as this process's memory
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for first, last in _portions(bounds):
+            rows = slice(int(bounds[first, 0]), int(bounds[last - 1, -1]))
+            pixels = images.pixels[index[rows]]
+            if type(shift) is not Shift:
+                for client in range(first, last):
+                    own = slice(int(bounds[client, 0]), int(bounds[client, -1]))
+                    here = slice(own.start - rows.start, own.stop - rows.start)
+                    pixels[here], labels[own] = shift.apply(pixels[here], labels[own], client, seed, images.num_classes)
+            file.write(np.ascontiguousarray(pixels).data)
+    np.save(scratch / "labels.npy", labels)
+    np.save(scratch / "index.npy", index)
+    np.save(scratch / "bounds.npy", bounds)
+    pq.write_table(_clients(bounds, labels, images.num_classes), scratch / CLIENTS)
+
+
+def _portions(bounds: Indices) -> Iterator[tuple[int, int]]:
+    """Cut the clients into runs of some thousand samples each."""
+    first = 0
+    for client in range(1, len(bounds) + 1):
+        if client == len(bounds) or bounds[client, -1] - bounds[first, 0] > CHUNK:
+            yield first, client
+            first = client

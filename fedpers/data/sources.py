@@ -1,0 +1,93 @@
+"""What a dataset is, remembered: so that data that are prepared already need not be loaded to be recognized.
+
+A dataset's fingerprint is its configuration, the code that loads it, and the names, sizes and times of its files. As
+long as it stays the same, the hash of the content that was loaded last stands.
+"""
+
+import hashlib
+import inspect
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fedpers.build import resolve
+from fedpers.config import Spec
+from fedpers.data.images import Images
+
+Described = dict[str, Any]
+"""A dataset in the manifest of prepared data: its name, hash and normalization."""
+
+_LIBRARIES = ("scikit-learn", "matplotlib", "pillow", "torchvision")
+
+
+def describe(images: Images) -> Described:
+    """Return what a manifest says of a dataset."""
+    mean, std = images.normalization
+    return {"dataset": images.name, "dataset_sha256": images.sha256(), "mean": list(mean), "std": list(std)}
+
+
+def fingerprint(spec: Spec, plugins: Iterable[str] = ()) -> str | None:
+    """Return a hash that changes whenever loading a dataset may give something else; None if nobody can tell.
+
+    Args:
+        spec: The dataset's configuration. `root`, if it has one, is the folder or file that it is read from.
+        plugins: Additional modules that `_target_` may name.
+    """
+    if "_target_" not in spec:
+        return None
+    loader = resolve(spec["_target_"], "dataset._target_", plugins)
+    if spec.get("root") is None and spec.get("path") is not None and spec.get("revision") is None:
+        return None  # whatever a hub has today
+    try:
+        code = Path(inspect.getfile(loader)).read_bytes()
+        files = _listing(Path(str(spec["root"])).expanduser()) if spec.get("root") is not None else []
+    except (OSError, TypeError):
+        return None
+    known = {
+        "spec": spec,
+        "code": hashlib.sha256(code).hexdigest(),
+        "libraries": [version(name) for name in _LIBRARIES],
+        "files": files,
+    }
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def _listing(root: Path) -> list[tuple[str, int, int]]:
+    """Return the absolute path, bytes and time of change of every file in a folder, or of one file.
+
+    Raises:
+        OSError: there is none.
+    """
+    paths = [root] if root.is_file() else [Path(f) / name for f, _, names in os.walk(root) for name in sorted(names)]
+    if not paths:
+        raise FileNotFoundError(root)
+    stats = [(str(path.resolve()), path.stat()) for path in paths]
+    return sorted((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+
+
+def known(cache: Path, key: str | None) -> Described | None:
+    """Return what was found when a dataset of this fingerprint was last loaded."""
+    if key is None:
+        return None
+    try:
+        found: Described = json.loads((cache / "sources" / f"{key}.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def remember(cache: Path, key: str | None, described: Described) -> None:
+    """Write down what a dataset is; without a place to write, it will be loaded again next time."""
+    if key is None:
+        return
+    try:
+        (cache / "sources").mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=cache / "sources", suffix=".tmp", delete=False) as file:
+            json.dump(described, file)
+        Path(file.name).replace(cache / "sources" / f"{key}.json")
+    except OSError:
+        return
