@@ -1,5 +1,6 @@
 """Fixtures: composed configurations, finished runs, and a federation over a three-parameter model."""
 
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from fedpers.results import Run
 from fedpers.writer import RunWriter
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests/toys.py serves as a plugin
+with contextlib.suppress(ImportError):  # an older PyTorch has no devices written in Python
+    import pretend  # noqa: F401 - before the first gradient, when PyTorch counts its devices
 
 TINY = [
     "partition=iid",

@@ -18,13 +18,9 @@ gpu = pytest.mark.gpu
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def pretend():
-    if not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"):
-        pytest.skip("this PyTorch has no devices written in Python")
-    import pretend
-
-    return pretend
+    return pytest.importorskip("pretend", reason="this PyTorch has no devices written in Python", exc_type=ImportError)
 
 
 def assert_close(there: Run, here: Run, tolerance: float = 1e-4) -> None:

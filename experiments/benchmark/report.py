@@ -95,7 +95,8 @@ def markdown(found: Found, targets: Sequence[Target], command: str) -> str:
         f"memory: the highest proportional set "
         f"size (PSS) of all processes together, in a run that is not timed. {found.num_cpus} CPUs, "
         f"{platform.system()}, PyTorch {torch.__version__}.",
-        "The bare loop makes the same SGD steps on data in memory, no federation; its two processes are the limit.",
+        "The bare loop makes the same SGD steps on data in memory, no federation; its two processes are the limit. "
+        "Before each run the images are read once, so that none waits for the disk.",
         markdown_table(["", "subject", "seconds a round", "fastest", "start-up, s", "memory, GB"], _timing_rows(found)),
         "## Targets",
         markdown_table(["", "ratio", "measured", "target", ""], _target_rows(found, targets)),
