@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: 60,000 colour images, 32x32.
+"""CIFAR-10 and CIFAR-100: 60,000 colour images, 32x32, in 10 classes, or in 100 that form 20 superclasses.
 
 Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009,
 https://www.cs.toronto.edu/~kriz/cifar.html.
@@ -18,7 +18,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 
 from fedpers.data import files
 from fedpers.data.images import Images
-from fedpers.errors import UserError
+from fedpers.errors import UserError, unknown_name
 
 _PIXELS = 3 * 32 * 32
 
@@ -33,6 +33,7 @@ class _Form:
     label_bytes: int
     num_classes: int
     torchvision: Any
+    label_byte: int = -1
 
     @property
     def accepted(self) -> tuple[str, ...]:
@@ -50,27 +51,70 @@ _CIFAR10 = _Form(
     num_classes=10,
     torchvision=CIFAR10,
 )
-_CIFAR100 = _Form(
-    "cifar100",
-    "cifar-100-binary",
-    ("train.bin", "test.bin"),
-    label_bytes=2,  # coarse, fine
-    num_classes=100,
-    torchvision=CIFAR100,
-)
+_CIFAR100 = {
+    labels: _Form(
+        name,
+        "cifar-100-binary",
+        ("train.bin", "test.bin"),
+        label_bytes=2,  # coarse, fine
+        num_classes=num_classes,
+        torchvision=CIFAR100,
+        label_byte=label_byte,
+    )
+    for label_byte, (labels, name, num_classes) in enumerate(
+        (("coarse", "cifar100_coarse", 20), ("fine", "cifar100", 100))
+    )
+}
+
+_SUPERCLASSES = """
+beaver dolphin otter seal whale
+aquarium_fish flatfish ray shark trout
+orchid poppy rose sunflower tulip
+bottle bowl can cup plate
+apple mushroom orange pear sweet_pepper
+clock keyboard lamp telephone television
+bed chair couch table wardrobe
+bee beetle butterfly caterpillar cockroach
+bear leopard lion tiger wolf
+bridge castle house road skyscraper
+cloud forest mountain plain sea
+camel cattle chimpanzee elephant kangaroo
+fox porcupine possum raccoon skunk
+crab lobster snail spider worm
+baby boy girl man woman
+crocodile dinosaur lizard snake turtle
+hamster mouse rabbit shrew squirrel
+maple_tree oak_tree palm_tree pine_tree willow_tree
+bicycle bus motorcycle pickup_truck train
+lawn_mower rocket streetcar tank tractor
+"""
+"""CIFAR-100's superclasses, in the order of their numbers, by the names of their classes, which are numbered by the
+alphabet; as the dataset's page has them."""
 
 
-def cifar10(root: str, *, download: bool, mean: tuple[float, ...], std: tuple[float, ...]) -> Images:
+def cifar10(root: str, *, download: bool, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Images:
     """Load CIFAR-10, train and test merged; see `_load`."""
     return _load(_CIFAR10, root, download, mean, std)
 
 
-def cifar100(root: str, *, download: bool, mean: tuple[float, ...], std: tuple[float, ...]) -> Images:
-    """Load CIFAR-100 with its 100 fine labels, train and test merged; see `_load`."""
-    return _load(_CIFAR100, root, download, mean, std)
+def cifar100(
+    root: str, *, labels: str, download: bool, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> Images:
+    """Load CIFAR-100 with its 100 `fine` or its 20 `coarse` labels, train and test merged; see `_load`."""
+    if labels not in _CIFAR100:
+        raise unknown_name("dataset.labels", labels, _CIFAR100)
+    return _load(_CIFAR100[labels], root, download, mean, std)
 
 
-def _load(form: _Form, root: str, download: bool, mean: tuple[float, ...], std: tuple[float, ...]) -> Images:
+def superclasses() -> NDArray[np.int64]:
+    """Return the coarse label of each of CIFAR-100's fine labels: (100,)."""
+    coarse = {name: number for number, line in enumerate(_SUPERCLASSES.split("\n")[1:-1]) for name in line.split()}
+    return np.array([coarse[name] for name in sorted(coarse)])
+
+
+def _load(
+    form: _Form, root: str, download: bool, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> Images:
     """Load all images.
 
     Args:
@@ -107,7 +151,9 @@ def _read_binary(form: _Form, root: Path) -> tuple[NDArray[np.uint8], NDArray[np
         parts.append(data.reshape(-1, record))
     records = np.concatenate(parts)
     planes = records[:, form.label_bytes :].reshape(-1, 3, 32, 32)
-    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), records[:, form.label_bytes - 1].astype(np.int64)
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), records[:, form.label_byte % form.label_bytes].astype(
+        np.int64
+    )
 
 
 def _read_python(form: _Form, root: Path, download: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -124,4 +170,6 @@ def _read_python(form: _Form, root: Path, download: bool) -> tuple[NDArray[np.ui
         ) from error
     pixels = np.concatenate([part.data for part in parts])
     labels = np.concatenate([np.asarray(part.targets, np.int64) for part in parts])
+    if form.name == "cifar100_coarse":  # torchvision reads the fine ones
+        labels = superclasses()[labels]
     return pixels, labels

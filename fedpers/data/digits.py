@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from fedpers.data.images import Images
 
 
-def digits(*, mean: tuple[float, ...], std: tuple[float, ...]) -> Images:
+def digits(*, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Images:
     """Load all 1,797 digits; their 17 grey levels are spread over 0 ... 255."""
     bunch = load_digits()
     pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]

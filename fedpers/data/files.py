@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable, Sequence
-from http.client import HTTPException
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,7 +10,7 @@ from fedpers.errors import UserError
 T = TypeVar("T")
 
 
-def missing(name: str, root: Path, forms: Sequence[str], problem: str = "") -> UserError:
+def missing(name: str, root: Path, forms: Sequence[str], problem: str = "", *, downloadable: bool = True) -> UserError:
     """Build the error for a dataset whose files are not there.
 
     Args:
@@ -19,22 +18,23 @@ def missing(name: str, root: Path, forms: Sequence[str], problem: str = "") -> U
         root: The folder that was searched.
         forms: The files that would have been accepted, relative to `root`.
         problem: What else was tried and failed.
+        downloadable: The loader can download them.
     """
     tried = "\n".join(f"  - {root / form}" for form in forms)
     return UserError(
         f"dataset {name!r} was not found in dataset.root={str(root)!r}.\nLooked for:\n{tried}\n"
         + (f"{problem}\n" if problem else "")
-        + "Put the files there in one of these forms, name the folder that has them with dataset.root=DIR, "
-        "or let torchvision download them with dataset.download=true"
+        + "Put the files there in one of these forms, or name the folder that has them with dataset.root=DIR"
+        + (", or have them downloaded with dataset.download=true" if downloadable else "")
     )
 
 
 def download(name: str, root: Path, forms: Sequence[str], fetch: Callable[[], T]) -> T:
-    """Run a torchvision download and turn its failures into the error that says what to do."""
+    """Run a library's download and turn its failures into the error that says what to do."""
     existed = root.exists()
     try:
         return fetch()
-    except (OSError, RuntimeError, HTTPException) as error:  # no network, no space, a wrong checksum
+    except Exception as error:  # no network, no space, a wrong checksum: every library has errors of its own
         if not existed:
             shutil.rmtree(root, ignore_errors=True)
         reason = " ".join(str(error).split()) or type(error).__name__

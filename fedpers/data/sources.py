@@ -21,7 +21,7 @@ from fedpers.data.images import Images
 Described = dict[str, Any]
 """A dataset in the manifest of prepared data: its name, hash and normalization."""
 
-_LIBRARIES = ("scikit-learn", "matplotlib", "pillow", "torchvision")
+_LIBRARIES = ("scikit-learn", "matplotlib", "numpy", "pillow", "pyarrow", "scipy", "torchvision")
 
 
 def describe(images: Images) -> Described:
@@ -40,10 +40,9 @@ def fingerprint(spec: Spec, plugins: Iterable[str] = ()) -> str | None:
     if "_target_" not in spec:
         return None
     loader = resolve(spec["_target_"], "dataset._target_", plugins)
-    if spec.get("root") is None and spec.get("path") is not None and spec.get("revision") is None:
-        return None  # whatever a hub has today
     try:
-        code = Path(inspect.getfile(loader)).read_bytes()
+        sources = {Path(inspect.getfile(loader)), *Path(__file__).parent.glob("*.py")}
+        code = b"".join(path.read_bytes() for path in sorted(sources))
         files = _listing(Path(str(spec["root"])).expanduser()) if spec.get("root") is not None else []
     except (OSError, TypeError):
         return None
