@@ -1,18 +1,28 @@
 """Writes small datasets in the published formats; every function returns what a loader must find in them.
 
-Bytes are laid out here by hand, so that a loader is never compared with itself. Also reads `configs/`.
+Bytes are laid out here by hand or by another library than the loader's, so that it is never compared with itself.
+Also reads `configs/`.
 """
 
 import gzip
 import hashlib
+import io
+import json
 import pickle
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+from PIL import Image
+from scipy.io import savemat
+
+from fedpers.build import build
+from fedpers.data.images import Images
 
 Written = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """Pixels (N, H, W, C) and labels (N,), training set first, as loaders return them."""
@@ -24,6 +34,8 @@ FASHION_MNIST_NAMES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+CINIC10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def read_spec(group: str, name: str) -> dict[str, Any]:
@@ -91,15 +103,32 @@ def write_fashion_mnist(
         seed: Source of pixels and labels.
     """
     folder = fashion_mnist_folder(root, layout)
-    parts = []
-    for number, size in enumerate((num_train, num_test)):
-        pixels, labels = _images(size, (28, 28, 1), 10, seed + number)
-        for name, values in zip(FASHION_MNIST_NAMES[2 * number :], (pixels[..., 0], labels), strict=False):
-            content = idx(values)
-            path = folder / (f"{name}.gz" if compressed else name)
-            _write(path, gzip.compress(content) if compressed else content)
-        parts.append((pixels, labels))
-    return _join(parts)
+    return write_idx(folder, ("train-{}-ubyte", "t10k-{}-ubyte"), 10, num_train, num_test, compressed, seed)
+
+
+def write_idx(
+    folder: Path,
+    parts: tuple[str, str],
+    num_classes: int,
+    num_train: int = 6,
+    num_test: int = 4,
+    compressed: bool = False,
+    seed: int = 0,
+    first_label: int = 0,
+) -> Written:
+    """Write images and labels of two parts; `{}` in their names stands for images-idx3 and labels-idx1."""
+    written = []
+    for number, (part, size) in enumerate(zip(parts, (num_train, num_test), strict=True)):
+        pixels, labels = _images(size, (28, 28, 1), num_classes, seed + number)
+        labels = labels + first_label
+        for kind, values in (("images-idx3", pixels[..., 0]), ("labels-idx1", labels)):
+            content, path = idx(values), folder / part.format(kind)
+            _write(
+                path.with_name(f"{path.name}.gz") if compressed else path,
+                gzip.compress(content) if compressed else content,
+            )
+        written.append((pixels, labels))
+    return _join(written)
 
 
 def fashion_mnist_folder(root: Path, layout: str) -> Path:
@@ -116,6 +145,104 @@ def idx(values: NDArray[np.generic]) -> bytes:
 def planar(image: NDArray[np.uint8]) -> bytes:
     """Return an image (H, W, 3) as CIFAR stores it: the red values row by row, then green, then blue."""
     return b"".join(image[:, :, channel].tobytes() for channel in range(3))
+
+
+def write_svhn(root: Path, parts: tuple[str, ...] = ("train", "test"), size: int = 5) -> Written:
+    """Write MATLAB files: X (32, 32, 3, N), y (N, 1), where a zero has the label 10."""
+    written = []
+    root.mkdir(parents=True, exist_ok=True)
+    for number, part in enumerate(parts):
+        pixels, labels = _images(size, (32, 32, 3), 10, number)
+        stored = np.where(labels == 0, 10, labels).astype(np.uint8)[:, None]
+        savemat(root / f"{part}_32x32.mat", {"X": pixels.transpose(1, 2, 3, 0), "y": stored})
+        written.append((pixels, labels))
+    return _join(written)
+
+
+def write_image_folder(
+    root: Path, parts: Sequence[str], classes: Sequence[str], each: int = 2, side: int = 32
+) -> Written:
+    """Write ROOT/PART/CLASS/NUMBER.png, in colour."""
+    written = []
+    for number, part in enumerate(parts):
+        pixels, _ = _images(each * len(classes), (side, side, 3), 1, number)
+        labels = np.repeat(np.arange(len(classes)), each)
+        for index, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+            _write(root / part / classes[label] / f"{index:04}.png", png(image))
+        written.append((pixels, labels))
+    return _join(written)
+
+
+def write_leaf(root: Path, writers: dict[str, int], side: int = 28, seed: int = 0) -> Written:
+    """Write LEAF's JSON, some writers a file: pixels row by row in 0 ... 1, background 1."""
+    pixels, labels = _images(sum(writers.values()), (side, side, 1), 62, seed)
+    ends = np.cumsum(list(writers.values()))
+    users = {
+        name: {"x": (pixels[end - n : end].reshape(n, -1) / 255).tolist(), "y": labels[end - n : end].tolist()}
+        for (name, n), end in zip(writers.items(), ends, strict=True)
+    }
+    names = list(users)
+    for number, start in enumerate(range(0, len(names), 2)):
+        own = names[start : start + 2]
+        content = {"users": own, "num_samples": [writers[n] for n in own], "user_data": {n: users[n] for n in own}}
+        _write(root / f"all_data_{number}.json", json.dumps(content).encode())
+    return pixels, labels
+
+
+def write_hub(
+    folder: Path, columns: dict[str, Any], features: dict[str, Any], parts: int = 1, split: str = "train"
+) -> None:
+    """Write Parquet files as the Hugging Face hub has them, by its own library."""
+    table = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(parts):
+        own = table.shard(parts, number, contiguous=True)
+        own.to_parquet(str(folder / f"{split}-{number:05}-of-{parts:05}.parquet"))
+
+
+def write_femnist_hub(folder: Path, writers: dict[str, int], parts: int = 1, seed: int = 0) -> Written:
+    """Write `flwrlabs/femnist`: image, writer_id, hsf_id, character."""
+    size = sum(writers.values())
+    pixels, labels = _images(size, (28, 28, 1), 62, seed)
+    columns = {
+        "image": [{"bytes": png(image[..., 0]), "path": None} for image in pixels],
+        "writer_id": [name for name, n in writers.items() for _ in range(n)],
+        "hsf_id": [0] * size,
+        "character": labels.tolist(),
+    }
+    features = {
+        "image": datasets.Image(),
+        "writer_id": datasets.Value("string"),
+        "hsf_id": datasets.Value("int64"),
+        "character": datasets.ClassLabel(names=list(CHARACTERS)),
+    }
+    write_hub(folder, columns, features, parts)
+    return pixels, labels
+
+
+def write_cinic10_hub(folder: Path, each: int = 10) -> Written:
+    """Write `flwrlabs/cinic10`: image, label, in three splits."""
+    written = []
+    for number, split in enumerate(("test", "train", "validation")):  # as their names sort
+        pixels, labels = _images(each, (32, 32, 3), 10, number)
+        columns = {"image": [{"bytes": png(i), "path": None} for i in pixels], "label": labels.tolist()}
+        features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(CINIC10_CLASSES))}
+        write_hub(folder, columns, features, split=split)
+        written.append((pixels, labels))
+    return _join(written)
+
+
+def png(image: NDArray[np.uint8]) -> bytes:
+    """Return an image (H, W) or (H, W, 3) as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+def load(name: str, root: Path, download: bool = False, **changes: Any) -> Images:
+    """Load a dataset as its YAML has it."""
+    spec = read_spec("dataset", name) | {"root": str(root)} | changes
+    return build(spec | {"download": True} if download else spec, "dataset")
 
 
 def _images(size: int, shape: tuple[int, int, int], num_classes: int, seed: int) -> Written:

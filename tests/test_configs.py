@@ -10,7 +10,9 @@ from fedpers.config import GROUPS
 from fedpers.help import describe, keys
 
 EVERY = [(group, name) for group in ALL_GROUPS for name in group_choices(group)]
-SHAPES = {"digits": (1, 8, 8), "fashion_mnist": (1, 28, 28), "cifar10": (3, 32, 32), "cifar100": (3, 32, 32)}
+SHAPES = {"digits": (1, 8, 8)}
+SHAPES |= dict.fromkeys(("fashion_mnist", "femnist", "glyphs"), (1, 28, 28))
+SHAPES |= dict.fromkeys(("cifar10", "cifar100", "cinic10"), (3, 32, 32))
 
 
 @pytest.mark.parametrize(("group", "name"), EVERY)

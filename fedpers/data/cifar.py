@@ -149,6 +149,8 @@ def _read_binary(form: _Form, root: Path) -> tuple[NDArray[np.uint8], NDArray[np
                 "truncated or no CIFAR file. Remove it and fetch it again"
             )
         parts.append(data.reshape(-1, record))
+        labels = parts[-1][:, form.label_byte % form.label_bytes].astype(np.int64)
+        files.check_labels(labels, 0, form.num_classes - 1, str(path))
     records = np.concatenate(parts)
     planes = records[:, form.label_bytes :].reshape(-1, 3, 32, 32)
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), records[:, form.label_byte % form.label_bytes].astype(

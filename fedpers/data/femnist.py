@@ -96,11 +96,7 @@ def _writers(path: Path) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.in
                 f"{path}: writer {writer!r} has {len(found.labels)} labels and images of shape {found.pixels.shape}. "
                 f"Accepted: as many rows of {_SIDE * _SIDE} pixels as labels"
             )
-        if not 0 <= found.labels.min() <= found.labels.max() < NUM_CLASSES:
-            raise UserError(
-                f"{path}: writer {writer!r} has labels from {found.labels.min()} to {found.labels.max()}. Accepted: "
-                f"0 to {NUM_CLASSES - 1}"
-            )
+        files.check_labels(found.labels, 0, NUM_CLASSES - 1, f"{path}, writer {writer!r}")
         yield writer, found.pixels.reshape(-1, _SIDE, _SIDE, 1), found.labels
 
 

@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fedpers.errors import UserError
 
 T = TypeVar("T")
@@ -27,6 +30,15 @@ def missing(name: str, root: Path, forms: Sequence[str], problem: str = "", *, d
         + "Put the files there in one of these forms, or name the folder that has them with dataset.root=DIR"
         + (", or have them downloaded with dataset.download=true" if downloadable else "")
     )
+
+
+def check_labels(labels: NDArray[np.int64], first: int, last: int, source: str) -> None:
+    """Raise a UserError if a file has labels that its dataset has not."""
+    if labels.size and not first <= labels.min() <= labels.max() <= last:
+        raise UserError(
+            f"{source}: labels run from {labels.min()} to {labels.max()}. Accepted: {first} to {last}. It is damaged "
+            "or another dataset's: remove it and fetch it again"
+        )
 
 
 def download(name: str, root: Path, forms: Sequence[str], fetch: Callable[[], T]) -> T:

@@ -2,8 +2,7 @@
 
 62 classes (digits, capitals, small letters, numbered as FEMNIST's), 28x28, dark on white. A writer has a style: a font,
 slant, rotation, stroke width, width and height, position, ink, noise, habits (each of its letters is bent in a way of
-its own), and a label distribution. The same seed gives the same images on every machine with the same fonts and the same
-FreeType.
+its own), and a label distribution. The same seed gives the same images wherever fonts and FreeType are the same.
 """
 
 from dataclasses import dataclass
@@ -112,7 +111,7 @@ def _style(generator: np.random.Generator) -> _Style:
         down=generator.uniform(-2.5, 2.5),
         ink=generator.uniform(0.55, 1.0),
         noise=generator.uniform(0.0, 0.12),
-        habits=generator.uniform(-1, 1, (len(CHARACTERS), 6)) * [0.18, 0.12, 0.12, 0.18, 0.2, 0.2],
+        habits=generator.uniform(-1, 1, (len(CHARACTERS), 6)) * [0.15, 0.12, 0.12, 0.15, 0.2, 0.2],
     )
 
 
@@ -125,7 +124,7 @@ def _draw(
     is ink where that distance is less than the stroke's.
     """
     count = len(labels)
-    wobble = generator.uniform(-1, 1, (count, 9)) * [0.08, 0.08, 0.08, 0.08, 0.1, 0.1, 1.0, 1.0, 0.15]
+    wobble = generator.uniform(-1, 1, (count, 9)) * [0.15, 0.15, 0.15, 0.15, 0.2, 0.2, 1.5, 1.5, 0.3]
     a, b, c, d, bend_x, bend_y = (style.habits[labels] + wobble[:, :6]).T[:, :, None, None]
     middle = (SIDE - 1) / 2
     x = (np.arange(SIDE) - middle)[None, None, :] - style.right - wobble[:, 6, None, None]

@@ -112,11 +112,13 @@ def _load(
         raise files.missing(form.name, folder, form.accepted)
     with tempfile.TemporaryDirectory() as scratch:
         parts = [_read(found[name], Path(scratch) / name) for name in form.names]
+    for name, labels in zip(form.names[1::2], parts[1::2], strict=True):
+        files.check_labels(labels.numpy(), first_label, first_label + form.num_classes - 1, str(found[name]))
     pixels = torch.cat(parts[0::2]).numpy()
     if lying:
         pixels = np.ascontiguousarray(pixels.transpose(0, 2, 1))
-    labels = torch.cat(parts[1::2]).numpy().astype(np.int64) - first_label
-    return Images(form.name, pixels[..., None], labels, form.num_classes, mean, std)
+    numbers = torch.cat(parts[1::2]).numpy().astype(np.int64) - first_label
+    return Images(form.name, pixels[..., None], numbers, form.num_classes, mean, std)
 
 
 def _find(form: _Form, root: Path) -> dict[str, Path]:

@@ -53,8 +53,7 @@ def find(root: Path, pattern: str = "*.parquet") -> list[Path]:
     Raises:
         UserError: of numbered files (`train-00001-of-00003.parquet`) some are missing.
     """
-    paths = [path for path in root.rglob("*.parquet") if ".cache" not in path.relative_to(root).parts]
-    paths = sorted(path for path in paths if fnmatch(f"/{path.relative_to(root)}", f"*/{pattern}"))
+    paths = [root / path for path in visible(root, "*.parquet") if fnmatch(f"/{path}", f"*/{pattern}")]
     there = {str(path) for path in paths}
     for path in paths:
         numbered = _NUMBERED.fullmatch(str(path))
@@ -65,6 +64,12 @@ def find(root: Path, pattern: str = "*.parquet") -> list[Path]:
                 if name not in there:
                     raise UserError(f"{name} is missing, one of {int(count)} files. Fetch it, or remove the others")
     return paths
+
+
+def visible(root: Path, pattern: str) -> list[Path]:
+    """Return what fits a pattern below a folder, by paths from there, in order; not what is in hidden folders."""
+    paths = [path.relative_to(root) for path in root.rglob(pattern)]
+    return sorted(path for path in paths if not any(part.startswith(".") for part in path.parts))
 
 
 def read(paths: Sequence[Path], columns: Columns, gathering: Gathering, num_classes: int | None) -> Table:
@@ -101,6 +106,10 @@ def read(paths: Sequence[Path], columns: Columns, gathering: Gathering, num_clas
             raise UserError(
                 f"{path} is damaged or no Parquet file ({str(error).splitlines()[0]}). Remove it and fetch it again"
             ) from error
+    if not labels:
+        raise UserError(
+            f"dataset {gathering.name}: there is not one image in {paths[0]} and {len(paths) - 1} more files"
+        )
     codes, found_classes = _encode(labels)
     return Table(codes, num_classes or found_classes, _encode(owners, compact=True)[0] if owners else None)
 

@@ -66,6 +66,5 @@ def _read(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         raise UserError(
             f"{path} is damaged or none of SVHN's files ({type(error).__name__}: {error}). Remove it and fetch it again"
         ) from error
-    if labels.size and not 1 <= labels.min() <= labels.max() <= 10:
-        raise UserError(f"{path}: labels run from {labels.min()} to {labels.max()}. Accepted: 1 to 10")
+    files.check_labels(labels, 1, 10, str(path))
     return np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels % 10
