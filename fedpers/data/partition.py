@@ -105,7 +105,8 @@ class Partitioner(Partition):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # of every try that was not the last
                 partitioner.load_partition(0)  # which divides all of the table, and may sort it
-            index = partitioner.dataset.with_format("arrow")[:]["index"].to_numpy()
+            batches = partitioner.dataset.with_format("arrow").iter(10_000)
+            index = np.concatenate([batch["index"].to_numpy() for batch in batches])
             partitioner.dataset.select = index.__getitem__  # a table for each client would take a millisecond
             return [partitioner.load_partition(client) for client in range(self.num_clients)]
         except ValueError as error:
