@@ -119,6 +119,10 @@ class Client:
         """Tell whether a key of the model's state dictionary stays with its client."""
         return False
 
+    def personal_keys(self, model: Staged) -> frozenset[str]:
+        """Return further keys that stay with their client, where only the model can tell which; none by default."""
+        return frozenset()
+
     def train(self, task: Task) -> Update:
         """Train one client for one round."""
         loss = task.fit()

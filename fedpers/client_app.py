@@ -144,7 +144,8 @@ class Worker:
         models = (build_model(self.config, self.shards, number) for number in range(len(specs)))
         self._models = [Loadable.of(model.to(self.device)) for model in models]
         stay = (local_keys(loadable.model, self.config.batch_norm) for loadable in self._models)
-        self._stay = frozenset[str]().union(*stay)
+        own = (self.client.personal_keys(loadable.model) for loadable in self._models)
+        self._stay = frozenset[str]().union(*stay, *own)
         self._record: ArrayRecord | None = None
         self._received: State = {}
 

@@ -19,18 +19,20 @@ from fedpers.models.staged import Staged, stage_of
 from fedpers.packing import average
 
 
-class ServerAverage(FedAvg):
-    """Average what sampled clients send, weighted by their training samples.
+class Seeded(FedAvg):
+    """Flower's FedAvg, made repeatable: clients are sampled by the run's seed, replies are taken in their order.
 
-    Args:
-        federation: What the server knows before the first round.
+    It has no `__init__` of its own, so that it can stand below any of Flower's strategies; `bind` completes it.
     """
 
-    def __init__(self, federation: Federation) -> None:
-        """Leave evaluation to the ServerApp, which scores every client."""
-        super().__init__(fraction_evaluate=0.0, min_available_nodes=1, min_train_nodes=1)
+    federation: Federation
+    diagnostics: dict[str, float]
+    _clients: dict[int, int]
+
+    def bind(self, federation: Federation) -> None:
+        """Take what the server knows before the first round."""
         self.federation = federation
-        self.diagnostics: dict[str, float] = {}
+        self.diagnostics = {}
         self._clients = {node: client for client, node in federation.nodes.items()}
 
     def client_of(self, reply: Message) -> int:
@@ -67,6 +69,19 @@ class ServerAverage(FedAvg):
             return {}, None
         sent = {self.client_of(reply): records.from_record(_arrays(reply.content)) for reply in valid}
         return sent, self.train_metrics_aggr_fn([reply.content for reply in valid], self.weighted_by_key)
+
+
+class ServerAverage(Seeded):
+    """Average what sampled clients send, weighted by their training samples.
+
+    Args:
+        federation: What the server knows before the first round.
+    """
+
+    def __init__(self, federation: Federation) -> None:
+        """Leave evaluation to the ServerApp, which scores every client."""
+        super().__init__(fraction_evaluate=0.0, min_available_nodes=1, min_train_nodes=1)
+        self.bind(federation)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]

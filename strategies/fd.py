@@ -15,12 +15,10 @@ Of a client that is not sampled, the last p_ky stands. The paper's regularizer i
 which is KL plus a constant. Federated augmentation, the paper's other half, is left out.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from flwr.app import ArrayRecord, Message, MetricRecord
 from torch import Tensor, nn
 
 from fedpers.client import State, Task, Update
@@ -28,7 +26,8 @@ from fedpers.errors import UserError
 from fedpers.federation import Federation
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, Objective, Split, collect, cross_entropy
-from strategies.base import Algorithm, ServerAverage
+from strategies.base import Algorithm
+from strategies.class_means import ClassMeansServer, class_averages
 
 MEAN, COUNT = "soft_labels/mean", "labels/count"
 TARGET, CLASS = "soft_labels/target", "labels/class"
@@ -80,20 +79,13 @@ class FD(Algorithm):
 
 
 def average_outputs(model: Staged, data: Split) -> tuple[Tensor, Tensor]:
-    """Return the mean softmax output over each class.
-
-    Returns:
-        A row for each class present, in ascending order (present, classes), and the samples of all classes (classes,).
-    """
+    """Return the mean softmax output over each class present (present, classes), and the samples of all classes."""
     model.eval()
     (outputs,) = collect(lambda inputs: (model(inputs).softmax(1),), data)
-    count = data.labels.bincount(minlength=outputs.shape[1])
-    sums = outputs.new_zeros(len(count), outputs.shape[1]).index_add_(0, data.labels, outputs)
-    present = count > 0
-    return sums[present] / count[present, None], count
+    return class_averages(outputs, data.labels, outputs.shape[1])
 
 
-class AverageServer(ServerAverage):
+class AverageServer(ClassMeansServer):
     """Keeps every client's averages and gives each client those of the others.
 
     Args:
@@ -103,15 +95,14 @@ class AverageServer(ServerAverage):
 
     def __init__(self, algorithm: FD, federation: Federation) -> None:
         """Start without any averages: nobody is taught before somebody has answered."""
-        super().__init__(federation)
+        super().__init__(federation, MEAN, COUNT)
         self.algorithm = algorithm
-        self.averages: dict[int, tuple[Tensor, Tensor]] = {}
 
     def send_to(self, client: int, round: int) -> State:
         """Return the mean of the other clients' averages, a row for each class that one of them holds."""
         size = self.federation.num_classes
         sums, holders = torch.zeros(size, size), torch.zeros(size)
-        for other, (mean, count) in sorted(self.averages.items()):
+        for other, (mean, count) in sorted(self.means.items()):
             if other != client:
                 sums[count > 0] += mean
                 holders += count > 0
@@ -119,13 +110,3 @@ class AverageServer(ServerAverage):
         if not self.algorithm.lambda_kd or not known.any():
             return {}
         return {TARGET: sums[known] / holders[known, None], CLASS: known.nonzero().flatten()}
-
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Put down the averages that were sent; those of clients that were not sampled stay."""
-        sent, metrics = self.receive(replies)
-        if not sent:
-            return None, None
-        self.averages |= {client: (state[MEAN], state[COUNT]) for client, state in sent.items()}
-        return ArrayRecord(), metrics

@@ -1,0 +1,31 @@
+"""A second model at home: a personal one beside the shared one, kept in a client's memory under a prefix."""
+
+import torch
+
+from fedpers.client import State
+from fedpers.models.staged import Staged
+
+PREFIX = "personal/"
+
+
+def store(tensors: State) -> State:
+    """Return a model's tensors as they are kept in a client's memory."""
+    return {PREFIX + key: tensor for key, tensor in tensors.items()}
+
+
+def stored(state: State) -> State:
+    """Return the personal model's tensors from a client's memory; empty if it has none yet."""
+    return {key.removeprefix(PREFIX): tensor for key, tensor in state.items() if key.startswith(PREFIX)}
+
+
+@torch.no_grad()
+def load(model: Staged, tensors: State) -> None:
+    """Put tensors into a model, in place; what they do not name stays."""
+    for key, tensor in model.tensors().items():
+        if key in tensors:
+            tensor.copy_(tensors[key])
+
+
+def copied(tensors: State) -> State:
+    """Return copies, for what must outlive the next training of the same model."""
+    return {key: tensor.clone() for key, tensor in tensors.items()}

@@ -1,0 +1,77 @@
+"""pFedSD: clients distil what their personal model knew before the shared one overwrote it.
+
+Jin, Bai, Yao, Dang, Luo and Chen, "Personalized Edge Intelligence via Federated Self-Knowledge Distillation", IEEE
+Transactions on Parallel and Distributed Systems 34(2), 2022, https://doi.org/10.1109/TPDS.2022.3225185, Algorithm 1.
+
+    ClientUpdate:  v_k ← E epochs of SGD on CE(f(x; w)) + λ T² KL(softmax(f(x; v_k)/T) ‖ softmax(f(x; w)/T)) from w_t,
+                   v_k on the right being the one of the client's last round
+                   sends v_k
+    Server:        w_{t+1} = Σ_k (n_k / n) v_k over the sampled clients
+
+The personal model is v_k, the client's model right after its local training. A client that has never been sampled uses
+w_t. With λ = 0 this is FedAvg, scored after local training.
+
+Deviations: the teacher answers in evaluation mode, once a round.
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fedpers.client import Task, Update
+from fedpers.errors import UserError
+from fedpers.models.staged import Staged
+from fedpers.training import Batch, Objective, collect, cross_entropy
+from strategies import personal
+from strategies.base import Algorithm
+from strategies.knowledge import distill
+
+
+@dataclass(frozen=True)
+class PFedSD(Algorithm):
+    """Self-distillation across rounds.
+
+    Args:
+        lambda_kd: Weight λ of the distillation.
+        temperature: Temperature T of both distributions.
+    """
+
+    lambda_kd: float
+    temperature: float
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not self.lambda_kd >= 0:
+            raise UserError(f"strategy.lambda_kd={self.lambda_kd} is not possible. Accepted: at least 0")
+        if not self.temperature > 0:
+            raise UserError(f"strategy.temperature={self.temperature} is not possible. Accepted: above 0")
+
+    def train(self, task: Task) -> Update:
+        """Learn from the labels and from one's own past."""
+        loss = task.fit(self._objective(task))
+        keep = task.personal() | personal.store(task.model.tensors())
+        return Update(send=task.shared(), keep=keep, metrics={"loss": loss})
+
+    def _objective(self, task: Task) -> Objective:
+        past = personal.stored(task.state)
+        if not past or not self.lambda_kd:
+            return cross_entropy
+        present = personal.copied(task.model.tensors())
+        personal.load(task.model, past)
+        task.model.eval()
+        (answers,) = collect(lambda inputs: (task.model(inputs),), task.data.train)
+        personal.load(task.model, present)
+        target = (answers / self.temperature).softmax(1)
+
+        def loss(model: nn.Module, batch: Batch) -> Tensor:
+            logits = model(batch.inputs)
+            past_term = distill(logits, target[batch.index], self.temperature).mean()
+            return F.cross_entropy(logits, batch.labels) + self.lambda_kd * past_term
+
+        return loss
+
+    def personalize(self, task: Task) -> Staged:
+        """Return the model as it was after the client's last training."""
+        personal.load(task.model, personal.stored(task.state))
+        return task.model
