@@ -160,6 +160,19 @@ def test_a_failure_costs_one_client_one_round(name: str, federate, config, monke
 
 
 @every_strategy
+def test_unseen_clients_are_served_and_never_train(name: str, federate) -> None:
+    run = federate(f"strategy={name}", "unseen=0.25", "rounds=2")
+    (unseen,) = sorted(run.unseen)
+    rows = run.metrics[(run.metrics.client == unseen) & (run.metrics.model == "personal")]
+    assert len(rows) == 4  # 2 rounds, validation and test
+    assert not rows.sampled.any()
+    assert rows.loss.notna().all()
+    trained = run.traffic[(run.traffic.phase == "train") & (run.traffic.direction == "up")]
+    assert set(trained.client) == {0, 1, 2, 3} - {unseen}
+    assert run.summary["unseen"]["test"]["personal"]["num_clients"] == 1
+
+
+@every_strategy
 def test_server_half_is_a_flower_strategy(name: str, config) -> None:
     from fedpers.federation import Federation
 

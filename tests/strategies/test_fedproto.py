@@ -1,0 +1,87 @@
+"""FedProto: by hand, its inference, its server, and Local as its limit."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from test_partly_shared import personal
+from toys import make_task, three_parameters
+
+from fedpers.build import build
+from fedpers.compose import compose_config
+from fedpers.errors import UserError
+from strategies.fedproto import CLASS, COUNT, GLOBAL, MEAN, FedProto, NearestPrototype, PrototypeServer
+
+GIVEN = {GLOBAL: torch.tensor([[1.0]]), CLASS: torch.tensor([0])}
+
+
+def proto(lambda_proto: float = 0.5, inference: str = "prototype") -> FedProto:
+    return FedProto(lambda_proto=lambda_proto, inference=inference)
+
+
+def test_a_step_by_hand() -> None:
+    """x = 1 with label 0, scale 2, head (0, 0): the head to (1, -1), the scale by -0.5 * 2 (2 - 1)."""
+    task = make_task(three_parameters(2.0), proto(), [[1.0]], [0], received=GIVEN)
+    update = proto().train(task)
+    assert update.keep["base.weight"].tolist() == pytest.approx([1.0])
+    assert update.keep["head.weight"].flatten().tolist() == pytest.approx([1, -1])
+    assert update.metrics["loss"] == pytest.approx(math.log(2) + 0.5)
+    assert set(update.send) == {MEAN, COUNT}
+    assert update.send[MEAN].tolist() == [[pytest.approx(1.0)]]  # taken after training
+    assert update.send[COUNT].tolist() == [1, 0]
+
+
+def test_classes_without_a_prototype_are_not_pulled() -> None:
+    """The second sample's class has none; the mean is over the whole batch."""
+    task = make_task(three_parameters(2.0), proto(), [[1.0], [1.0]], [0, 1], received=GIVEN)
+    update = proto().train(task)
+    assert update.keep["base.weight"].tolist() == pytest.approx([2 - 0.5 * 2 * 1 / 2])
+    assert update.metrics["loss"] == pytest.approx(math.log(2) + 0.5 / 2)
+
+
+def test_nearest_prototype_by_hand() -> None:
+    head = NearestPrototype(torch.tensor([[0.0, 0.0], [3.0, 4.0]]), torch.tensor([2, 0]), 4)
+    assert head(torch.tensor([[0.0, 0.0]])).tolist() == [[-25, -26, 0, -26]]
+    assert head(torch.tensor([[[3.0], [3.0]]])).argmax(1).tolist() == [0]
+
+
+def test_personal_model_is_the_nearest_prototype_or_the_classifier() -> None:
+    given = {GLOBAL: torch.tensor([[5.0], [2.0]]), CLASS: torch.tensor([0, 1])}
+    task = make_task(three_parameters(1.0, (1.0, -1.0)), proto(), [[1.0]], [0], received=given)
+    assert proto().personalize(task)(torch.tensor([[1.0], [9.0]])).argmax(1).tolist() == [1, 0]
+    assert proto(inference="classifier").personalize(task) is task.model
+    unknown = make_task(three_parameters(1.0), proto(), [[1.0]], [0])
+    assert proto().personalize(unknown) is unknown.model
+
+
+def test_server_weighs_by_samples_and_remembers_absent_clients() -> None:
+    federation = SimpleNamespace(nodes={0: 10, 1: 11, 2: 12}, num_classes=3)
+    server = PrototypeServer(federation, MEAN, COUNT)  # type: ignore[arg-type]
+    assert server.send_to(0, 1) == {}
+    server.means = {
+        0: (torch.tensor([[1.0, 0.0], [2.0, 2.0]]), torch.tensor([3, 0, 1])),
+        1: (torch.tensor([[5.0, 4.0]]), torch.tensor([1, 0, 0])),
+    }
+    sent = server.send_to(2, 2)
+    assert sent[CLASS].tolist() == [0, 2]
+    assert sent[GLOBAL].tolist() == [[2.0, 1.0], [2.0, 2.0]]  # (3 * 1 + 5) / 4, (3 * 0 + 4) / 4
+
+
+def test_lambda_zero_with_the_classifier_is_local(federate) -> None:
+    zero = federate("strategy=fedproto", "strategy.lambda_proto=0", "strategy.inference=classifier")
+    alone = federate("strategy=local")
+    assert personal(zero).equals(personal(alone))
+    pulled = federate("strategy=fedproto", "strategy.inference=classifier")
+    assert not personal(pulled).equals(personal(alone))
+
+
+def test_only_prototypes_and_counts_travel(federate) -> None:
+    traffic = federate("strategy=fedproto").traffic
+    assert set(traffic.kind) == {"prototypes", "labels", "metrics", "control"}
+
+
+@pytest.mark.parametrize(("key", "value"), [("lambda_proto", -1.0), ("inference", "head")])
+def test_impossible_value_is_named(key: str, value: object) -> None:
+    with pytest.raises(UserError, match=rf"strategy\.{key}"):
+        build(compose_config(["strategy=fedproto"]).strategy | {key: value}, "strategy")
