@@ -14,7 +14,7 @@ from fedpers import seeds
 from fedpers.config import Config
 from fedpers.data.shards import ClientData
 from fedpers.models.staged import Staged
-from fedpers.training import Objective, cross_entropy, fit, sgd
+from fedpers.training import Objective, Split, cross_entropy, fit, sgd
 
 State = dict[str, torch.Tensor]
 """Tensors by name: a model's keys, and extras under a prefix that ends in a slash ("heads/logits.weight")."""
@@ -71,17 +71,18 @@ class Task:
         self,
         objective: Objective = cross_entropy,
         *,
+        data: Split | None = None,
         epochs: int | None = None,
         parameters: list[torch.Tensor] | None = None,
         purpose: str = "train",
         clip_norm: float | None = None,
     ) -> float:
-        """Train `model` on the training samples by the run's SGD; see `fedpers.training.fit`."""
+        """Train `model` by the run's SGD, on `data` or the training samples; see `fedpers.training.fit`."""
         config = self.config
         trained = list(self.model.parameters()) if parameters is None else parameters
         return fit(
             self.model,
-            self.data.train,
+            self.data.train if data is None else data,
             epochs=config.local_epochs if epochs is None else epochs,
             batch_size=config.batch_size,
             optimizer=sgd(trained, config.lr, config.momentum, config.weight_decay),

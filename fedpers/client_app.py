@@ -117,7 +117,7 @@ def open_settings(settings: Mapping[str, Any]) -> tuple[Config, Shards]:
 def open_run(text: str) -> tuple[Config, Shards]:
     """Read a configuration and open its data; a process opens the same data once, whatever else is configured."""
     config = read_config(text)
-    keys = ("dataset", "partition", "shift", "splits", "seed", "cache", "plugins")
+    keys = ("dataset", "partition", "shift", "splits", "public_samples", "seed", "cache", "plugins")
     with _building:
         return config, _open_data(Config(**{key: getattr(config, key) for key in keys}).to_json())
 

@@ -43,6 +43,9 @@ class Config:
     momentum: float = option(0.0, "momentum of the clients' SGD, fresh in every round")
     weight_decay: float = option(0.0, "weight decay of the clients' SGD")
     unseen: float = option(0.0, "share of the clients, drawn once, that never train and are only scored, in [0, 1)")
+    public_samples: int = option(
+        0, "samples, drawn before the partition, that no client holds and all may look at (FedMD's public set)"
+    )
     precision: str = option(
         "float32",
         "arithmetic of the forward pass in clients' training: float32, or bf16 (automatic mixed precision: faster on "
@@ -80,7 +83,7 @@ class Config:
         """Check every scalar key; the groups are checked when they are built."""
         for key in ("rounds", "batch_size", "local_epochs"):
             self._require(key, getattr(self, key) >= 1, "a whole number of at least 1")
-        for key in ("seed", "finetune_epochs", "eval_every"):
+        for key in ("seed", "finetune_epochs", "eval_every", "public_samples"):
             self._require(key, getattr(self, key) >= 0, "a whole number of at least 0")
         self._require("lr", 0 < self.lr < math.inf, "a number above 0")
         self._require("momentum", 0 <= self.momentum < 1, "a number in [0, 1)")

@@ -55,8 +55,12 @@ def prepare(config: Config) -> Shards:
     content = _content(config, described)
     folder = _folder(cache, content)
     if not folder.is_dir() or not _is_sound(folder):
-        assignment = assign(images.labels, partition, config.splits, config.seed, images.owners)
-        _write(folder, images, assignment, shift, content)
+        public = hold_out(len(images.labels), config.public_samples, config.seed)
+        rest = np.setdiff1d(np.arange(len(images.labels)), public)
+        owners = None if images.owners is None else images.owners[rest]
+        shares = assign(images.labels[rest], partition, config.splits, config.seed, owners)
+        assignment = [(rest[train], rest[val], rest[test]) for train, val, test in shares]
+        _write(folder, images, assignment, public, shift, content)
     remember(cache, key, described)
     return Shards(folder)
 
@@ -85,6 +89,17 @@ def assign(
     return clients
 
 
+def hold_out(size: int, count: int, seed: int) -> Indices:
+    """Return the indices of the public samples, in ascending order; no client will hold them.
+
+    Raises:
+        UserError: nothing would be left.
+    """
+    if count >= size:
+        raise UserError(f"public_samples={count} is not possible. Accepted: fewer than the dataset's {size} samples")
+    return np.sort(seeds.numpy_generator(seed, "public").permutation(size)[:count])
+
+
 def assignment_sha256(assignment: Assignment) -> str:
     """Return a hash of who holds which sample in which split, the same on every machine."""
     digest = hashlib.sha256()
@@ -103,6 +118,7 @@ def _content(config: Config, described: Described) -> dict[str, Any]:
         "partition": config.partition,
         "shift": config.shift,
         "splits": config.splits,
+        "public_samples": config.public_samples,
         "seed": config.seed,
     }
 
@@ -155,13 +171,15 @@ def _clients(bounds: Indices, labels: Indices, num_classes: int) -> pa.Table:
     )
 
 
-def _write(folder: Path, images: Images, assignment: Assignment, shift: Shift, content: dict[str, Any]) -> None:
+def _write(
+    folder: Path, images: Images, assignment: Assignment, public: Indices, shift: Shift, content: dict[str, Any]
+) -> None:
     """Write a prepared folder under a temporary name, then rename it."""
     scratch = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".preparing-", dir=folder.parent))
-        _write_arrays(scratch, images, assignment, shift, int(content["seed"]))
+        _write_arrays(scratch, images, assignment, public, shift, int(content["seed"]))
         files = sorted(scratch.iterdir())
         manifest = {
             **content,
@@ -193,8 +211,10 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_arrays(scratch: Path, images: Images, assignment: Assignment, shift: Shift, seed: int) -> None:
-    index = np.concatenate([part for parts in assignment for part in parts])
+def _write_arrays(
+    scratch: Path, images: Images, assignment: Assignment, public: Indices, shift: Shift, seed: int
+) -> None:
+    index = np.concatenate([*(part for parts in assignment for part in parts), public])
     sizes = np.array([[len(part) for part in parts] for parts in assignment])
     ends = sizes.cumsum().reshape(sizes.shape)
     bounds = np.column_stack([np.concatenate([[0], ends[:-1, -1]]), ends])
@@ -213,6 +233,7 @@ def _write_arrays(scratch: Path, images: Images, assignment: Assignment, shift: 
                     here = slice(own.start - rows.start, own.stop - rows.start)
                     pixels[here], labels[own] = shift.apply(pixels[here], labels[own], client, seed, images.num_classes)
             file.write(np.ascontiguousarray(pixels).data)
+        file.write(np.ascontiguousarray(images.pixels[public]).data)
     np.save(scratch / "labels.npy", labels)
     np.save(scratch / "index.npy", index)
     np.save(scratch / "bounds.npy", bounds)

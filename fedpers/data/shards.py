@@ -27,7 +27,7 @@ from torch import Tensor
 from fedpers.device import CPU, fits, to_device
 from fedpers.training import Split
 
-FORMAT = 3
+FORMAT = 4
 CLIENTS = "clients.parquet"
 SPLITS = ("train", "val", "test")
 
@@ -44,6 +44,7 @@ class ClientData:
         std: Standard deviation of each channel, likewise.
         num_classes: Number of classes in the whole dataset.
         device: Where the splits go; the pixels are there already, or on the CPU.
+        public: Samples that no client holds and all may look at; None if there are none.
     """
 
     pixels: Tensor
@@ -53,6 +54,7 @@ class ClientData:
     std: Tensor
     num_classes: int
     device: torch.device = CPU
+    public: Split | None = None
 
     @cached_property
     def train(self) -> Split:
@@ -70,10 +72,14 @@ class ClientData:
         return self._split(self.ends[1], self.ends[2])
 
     def _split(self, start: int, end: int) -> Split:
-        pixels = to_device(self.pixels[start:end], self.device).to(torch.float32)
-        mean, std = (to_device(values, self.device) for values in (self.mean, self.std))
-        labels = to_device(self.labels[start:end].clone(), self.device)
-        return Split(pixels.sub_(mean).div_(std).permute(0, 3, 1, 2), labels)
+        return normalized(self.pixels[start:end], self.labels[start:end], self.mean, self.std, self.device)
+
+
+def normalized(pixels: Tensor, labels: Tensor, mean: Tensor, std: Tensor, device: torch.device) -> Split:
+    """Return images (n, H, W, C) in uint8 as samples on a device, each channel with mean 0 and deviation 1."""
+    images = to_device(pixels, device).to(torch.float32)
+    mean, std = to_device(mean, device), to_device(std, device)
+    return Split(images.sub_(mean).div_(std).permute(0, 3, 1, 2), to_device(labels.clone(), device))
 
 
 class Shards:
@@ -87,6 +93,7 @@ class Shards:
         self._labels = _map(folder / "labels.npy")
         self._bounds = np.load(folder / "bounds.npy")
         self._resident: dict[str, Tensor] = {}
+        self._public: dict[str, Split] = {}
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -144,7 +151,15 @@ class Shards:
             std=std,
             num_classes=self.num_classes,
             device=device,
+            public=self.public(device) if self.manifest["public_samples"] else None,
         )
+
+    def public(self, device: torch.device = CPU) -> Split:
+        """Return the samples that no client holds."""
+        if device.type not in self._public:
+            start = int(self._bounds[-1, -1])
+            self._public[device.type] = normalized(self._pixels[start:], self._labels[start:], *self._scale, device)
+        return self._public[device.type]
 
     def _pixels_on(self, device: torch.device) -> Tensor:
         """Return all pixels: those on the accelerator if they may stay there, those of the file otherwise."""

@@ -20,7 +20,13 @@ from fedpers.engines.local import LocalGrid
 from fedpers.ledger import Ledger
 
 CHOICES = group_choices("strategy")
+NEEDS = {"fedmd": ["public_samples=20", "strategy.alignment_samples=10"]}
+"""What a strategy cannot do without."""
 every_strategy = pytest.mark.parametrize("name", CHOICES)
+
+
+def chosen(name: str) -> list[str]:
+    return [f"strategy={name}", *NEEDS.get(name, [])]
 
 
 class Recorder(Ledger):
@@ -72,7 +78,7 @@ def test_yaml_is_the_schema(name: str, config) -> None:
 
 @every_strategy
 def test_every_client_is_scored_after_every_round(name: str, federate) -> None:
-    run = federate(f"strategy={name}", "participation=0.5", "finetune_epochs=1")
+    run = federate(*chosen(name), "participation=0.5", "finetune_epochs=1")
     table = run.metrics
     for model in {"personal", "finetuned"} | set(table.model):
         for split in ("val", "test"):
@@ -86,7 +92,7 @@ def test_every_client_is_scored_after_every_round(name: str, federate) -> None:
 
 @every_strategy
 def test_same_seed_same_bits_whatever_the_threads(name: str, federate) -> None:
-    choice = [f"strategy={name}", "participation=0.5", "finetune_epochs=1"]
+    choice = [*chosen(name), "participation=0.5", "finetune_epochs=1"]
     first = metric_files(federate(*choice, "engine.num_threads=1"))
     assert list(first) == [f"round-{number:05d}.parquet" for number in (1, 2, 3)]
     assert metric_files(federate(*choice, "engine.num_threads=2")) == first
@@ -95,7 +101,7 @@ def test_same_seed_same_bits_whatever_the_threads(name: str, federate) -> None:
 
 @every_strategy
 def test_personal_keys_never_leave_their_client(name: str, federate, config) -> None:
-    recorder, _ = record(federate, f"strategy={name}")
+    recorder, _ = record(federate, *chosen(name))
     algorithm = build(config(f"strategy={name}").strategy, "strategy")
     assert len(recorder.replies) == 12
     for reply in recorder.replies:
@@ -133,7 +139,7 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
 def test_memory_is_what_the_client_kept(name: str, federate, config, monkeypatch) -> None:
     algorithm = type(build(config(f"strategy={name}").strategy, "strategy"))
     given, kept = watch_memory(monkeypatch, algorithm)
-    federate(f"strategy={name}")
+    federate(*chosen(name))
     assert len(given) == 12
     for client in range(4):
         assert given[client, 1] == {}
@@ -146,7 +152,7 @@ def test_a_failure_costs_one_client_one_round(name: str, federate, config, monke
     """Client 1 fails in round 2 after it has trained: its memory stays as it was, and round 3 is whole."""
     algorithm = type(build(config(f"strategy={name}").strategy, "strategy"))
     given, kept = watch_memory(monkeypatch, algorithm, fails=(1, 2))
-    run = federate(f"strategy={name}")
+    run = federate(*chosen(name))
     assert same(given[1, 3], kept[1, 1])
     assert same(given[0, 3], kept[0, 2])
     errors = run.traffic[run.traffic.kind == "error"]
@@ -161,7 +167,7 @@ def test_a_failure_costs_one_client_one_round(name: str, federate, config, monke
 
 @every_strategy
 def test_unseen_clients_are_served_and_never_train(name: str, federate) -> None:
-    run = federate(f"strategy={name}", "unseen=0.25", "rounds=2")
+    run = federate(*chosen(name), "unseen=0.25", "rounds=2")
     (unseen,) = sorted(run.unseen)
     rows = run.metrics[(run.metrics.client == unseen) & (run.metrics.model == "personal")]
     assert len(rows) == 4  # 2 rounds, validation and test
@@ -195,7 +201,7 @@ def test_batch_norm_policy_is_honoured(name: str, policy: str, federate) -> None
     """Running statistics leave a client under `aggregate` only, where the algorithm shares them."""
     recorder, run = record(
         federate,
-        f"strategy={name}",
+        *chosen(name),
         f"batch_norm={policy}",
         "model=resnet18",
         "model.norm=batch",
