@@ -62,8 +62,8 @@ class FedMD(Algorithm):
         """Check that there is a public set."""
         if config.public_samples < self.alignment_samples:
             raise UserError(
-                f"strategy=fedmd compares answers to strategy.alignment_samples={self.alignment_samples} public samples "
-                f"in a round, but public_samples={config.public_samples}. Accepted: public_samples="
+                f"strategy=fedmd compares answers to strategy.alignment_samples={self.alignment_samples} public "
+                f"samples in a round, but public_samples={config.public_samples}. Accepted: public_samples="
                 f"{10 * self.alignment_samples}, say; they are taken from the dataset before it is divided"
             )
 
