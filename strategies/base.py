@@ -7,6 +7,7 @@ alike.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
@@ -96,6 +97,15 @@ class ServerAverage(Seeded):
         arrays = average((_arrays(content) for content in contents), weights)
         metrics = self.train_metrics_aggr_fn(contents, self.weighted_by_key)
         return records.cast_like(arrays, self.federation.initial), metrics
+
+    def plain_mean(self, sent: dict[int, State]) -> State:
+        """Return the mean of what clients sent, every client counting once."""
+        states = list(sent.values())
+        return {key: torch.stack([state[key].float() for state in states]).mean(0) for key in states[0]}
+
+    def to_arrays(self, state: State) -> ArrayRecord:
+        """Return weights as they are sent to clients, integer buffers in their own type."""
+        return records.cast_like(records.to_record(state), self.federation.initial)
 
 
 def _arrays(content: RecordDict) -> ArrayRecord:

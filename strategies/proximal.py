@@ -1,4 +1,4 @@
-"""The proximal term that keeps a model near another one: μ/2 ‖w − anchor‖² pulls each weight back by μ (w − anchor)."""
+"""Terms over a model's weights: μ/2 ‖w − anchor‖² pulls each back by μ (w − anchor), ⟨c, w⟩ adds c to the gradient."""
 
 from torch import Tensor, nn
 
@@ -16,3 +16,11 @@ def half_squared_distance(model: nn.Module, anchor: State) -> Tensor:
     for name, constant in anchor.items():
         distance = distance + (model.get_parameter(name) - constant).square().sum()
     return distance / 2
+
+
+def inner_product(model: nn.Module, constants: State) -> Tensor:
+    """Return ⟨c, w⟩ over the parameters that `constants` names, as a scalar whose gradient for w is c."""
+    product = next(model.parameters()).new_zeros(())
+    for name, constant in constants.items():
+        product = product + (model.get_parameter(name) * constant).sum()
+    return product

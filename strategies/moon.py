@@ -1,0 +1,82 @@
+"""MOON: clients' representations are drawn to the global model's and pushed from their own past's.
+
+Li, He and Song, "Model-Contrastive Federated Learning", CVPR 2021, https://arxiv.org/abs/2103.16257, Algorithm 1 and
+Eq. 3.
+
+    z, z_g, z_p    representations of x by the model that is trained, by w_t, by the client's model of its last round
+    s_g, s_p       exp(sim(z, z_g) / τ), exp(sim(z, z_p) / τ)
+    ClientUpdate:  w_k ← E epochs of SGD on CE(f(x; w)) − μ log(s_g / (s_g + s_p)) from w_t
+    Server:        w_{t+1} = Σ_k (n_k / n) w_k over the sampled clients
+
+sim is the cosine. The personal model is the global one. With μ = 0 this is FedAvg, to the last bit.
+
+Deviations: the representation is what enters the head; the paper adds a projection layer to the model. A client without
+a past trains by CE alone. z_g and z_p are taken in evaluation mode, once a round.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fedpers.client import Task, Update
+from fedpers.errors import UserError
+from fedpers.models.staged import Staged
+from fedpers.training import Batch, Objective, collect, cross_entropy
+from strategies import personal
+from strategies.base import Algorithm
+
+
+@dataclass(frozen=True)
+class Moon(Algorithm):
+    """Model-contrastive local training.
+
+    Args:
+        mu: Weight μ of the contrastive term.
+        temperature: τ.
+    """
+
+    mu: float
+    temperature: float
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not self.mu >= 0:
+            raise UserError(f"strategy.mu={self.mu} is not possible. Accepted: at least 0")
+        if not self.temperature > 0:
+            raise UserError(f"strategy.temperature={self.temperature} is not possible. Accepted: above 0")
+
+    def train(self, task: Task) -> Update:
+        """Train by the contrast, and remember the outcome for the next one."""
+        loss = task.fit(self._objective(task))
+        past = personal.store(task.model.tensors()) if self.mu else {}
+        return Update(send=task.shared(), keep=task.personal() | past, metrics={"loss": loss})
+
+    def _objective(self, task: Task) -> Objective:
+        past = personal.stored(task.state)
+        if not past or not self.mu:
+            return cross_entropy
+        received = personal.copied(task.model.tensors())
+        z_global = _represent(task)
+        personal.load(task.model, past)
+        z_past = _represent(task)
+        personal.load(task.model, received)
+
+        def loss(model: nn.Module, batch: Batch) -> Tensor:
+            assert isinstance(model, Staged)
+            hidden = model.run_to(batch.inputs, len(model) - 1)
+            z = hidden.flatten(1)
+            near = F.cosine_similarity(z, z_global[batch.index])
+            far = F.cosine_similarity(z, z_past[batch.index])
+            contrast = F.cross_entropy(torch.stack([near, far], 1) / self.temperature, torch.zeros_like(batch.labels))
+            return F.cross_entropy(model.run_from(hidden, len(model) - 1), batch.labels) + self.mu * contrast
+
+        return loss
+
+
+def _represent(task: Task) -> Tensor:
+    """Return what enters the head for all training samples: (n, d)."""
+    model = task.model.eval()
+    (z,) = collect(lambda inputs: (model.run_to(inputs, len(model) - 1).flatten(1),), task.data.train)
+    return z
