@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fedpers.client import State, Task, Update
-from fedpers.errors import UserError
 from fedpers.models.staged import Staged
 from fedpers.training import Batch
 from strategies import personal
@@ -47,8 +46,7 @@ class APFL(Algorithm):
 
     def __post_init__(self) -> None:
         """Check the range."""
-        if not 0 <= self.alpha <= 1:
-            raise UserError(f"strategy.alpha={self.alpha} is not possible. Accepted: 0 to 1")
+        self.require("alpha", 0 <= self.alpha <= 1, "0 to 1")
 
     def train(self, task: Task) -> Update:
         """Train both models at once; the mixture's gradient reaches the personal one only."""

@@ -15,6 +15,7 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 from fedpers import records
 from fedpers.client import Client, State
 from fedpers.config import Config
+from fedpers.errors import UserError
 from fedpers.federation import Federation
 from fedpers.models.staged import Staged, stage_of
 from fedpers.packing import average
@@ -98,14 +99,33 @@ class ServerAverage(Seeded):
         metrics = self.train_metrics_aggr_fn(contents, self.weighted_by_key)
         return records.cast_like(arrays, self.federation.initial), metrics
 
+
+class StateServer(ServerAverage):
+    """Aggregate by a rule of one's own, which sees what each client sent."""
+
+    def aggregate(self, round: int, sent: dict[int, State]) -> State:
+        """Return the weights that all clients are sent next; none if they keep their own.
+
+        Args:
+            round: The round, counted from 1.
+            sent: What clients sent, by client in ascending order; at least one.
+        """
+        raise NotImplementedError
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Aggregate what valid replies hold, if there are any."""
+        sent, metrics = self.receive(replies)
+        if not sent:
+            return None, None
+        state = self.aggregate(server_round, sent)
+        return records.cast_like(records.to_record(state), self.federation.initial), metrics
+
     def plain_mean(self, sent: dict[int, State]) -> State:
         """Return the mean of what clients sent, every client counting once."""
         states = list(sent.values())
         return {key: torch.stack([state[key].float() for state in states]).mean(0) for key in states[0]}
-
-    def to_arrays(self, state: State) -> ArrayRecord:
-        """Return weights as they are sent to clients, integer buffers in their own type."""
-        return records.cast_like(records.to_record(state), self.federation.initial)
 
 
 def _arrays(content: RecordDict) -> ArrayRecord:
@@ -115,6 +135,11 @@ def _arrays(content: RecordDict) -> ArrayRecord:
 
 class Algorithm(Client):
     """A client half together with its server half; the defaults are those of plain federated averaging."""
+
+    def require(self, key: str, holds: bool, accepted: str) -> None:
+        """Raise a UserError that names a key, its value and what is accepted, unless a condition holds."""
+        if not holds:
+            raise UserError(f"strategy.{key}={getattr(self, key)} is not possible. Accepted: {accepted}")
 
     def server(self, federation: Federation) -> Strategy:
         """Return the server half."""

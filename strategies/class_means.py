@@ -1,12 +1,10 @@
 """What clients know of each class, as one mean a class: how it is made, and the server that remembers it."""
 
-from collections.abc import Iterable
-
-from flwr.app import ArrayRecord, Message, MetricRecord
 from torch import Tensor
 
+from fedpers.client import State
 from fedpers.federation import Federation
-from strategies.base import ServerAverage
+from strategies.base import StateServer
 
 
 def class_averages(values: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
@@ -21,7 +19,7 @@ def class_averages(values: Tensor, labels: Tensor, num_classes: int) -> tuple[Te
     return sums[present] / count[present, None], count
 
 
-class ClassMeansServer(ServerAverage):
+class ClassMeansServer(StateServer):
     """Keeps every client's means by class; of a client that is not sampled, the last ones stand.
 
     A subclass says what clients are sent.
@@ -38,13 +36,8 @@ class ClassMeansServer(ServerAverage):
         self.keys = mean, count
         self.means: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate(self, round: int, sent: dict[int, State]) -> State:
         """Put down the means that were sent."""
-        sent, metrics = self.receive(replies)
-        if not sent:
-            return None, None
         mean, count = self.keys
         self.means |= {client: (state[mean], state[count]) for client, state in sent.items()}
-        return ArrayRecord(), metrics
+        return {}

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from fedpers.client import Task, Update
-from fedpers.errors import UserError
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, cross_entropy
 from strategies import personal
@@ -38,8 +37,7 @@ class Ditto(Algorithm):
 
     def __post_init__(self) -> None:
         """Check the range."""
-        if not self.lambda_prox >= 0:
-            raise UserError(f"strategy.lambda_prox={self.lambda_prox} is not possible. Accepted: at least 0")
+        self.require("lambda_prox", self.lambda_prox >= 0, "at least 0")
 
     def train(self, task: Task) -> Update:
         """Train the shared model, then one's own."""

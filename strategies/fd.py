@@ -22,7 +22,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedpers.client import State, Task, Update
-from fedpers.errors import UserError
 from fedpers.federation import Federation
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, Objective, Split, collect, cross_entropy
@@ -45,8 +44,7 @@ class FD(Algorithm):
 
     def __post_init__(self) -> None:
         """Check the range."""
-        if not self.lambda_kd >= 0:
-            raise UserError(f"strategy.lambda_kd={self.lambda_kd} is not possible. Accepted: at least 0")
+        self.require("lambda_kd", self.lambda_kd >= 0, "at least 0")
 
     def is_personal(self, key: str) -> bool:
         """Keep all weights."""

@@ -16,7 +16,6 @@ Deviations: none known. Fine-tuning moves the whole model, as in the paper's mai
 from dataclasses import dataclass
 
 from fedpers.client import Task, Update
-from fedpers.errors import UserError
 from fedpers.models.staged import Staged
 from strategies.base import PersonalLayers
 from strategies.freezing import only
@@ -35,8 +34,7 @@ class FedBABU(PersonalLayers):
 
     def __post_init__(self) -> None:
         """Check the range."""
-        if self.tuning_epochs < 0:
-            raise UserError(f"strategy.tuning_epochs={self.tuning_epochs} is not possible. Accepted: at least 0")
+        self.require("tuning_epochs", self.tuning_epochs >= 0, "at least 0")
 
     def train(self, task: Task) -> Update:
         """Train the body."""

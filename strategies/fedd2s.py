@@ -105,11 +105,9 @@ class FedD2S(Algorithm):
         optional = ("dropping_interval", "soft_label_max_age", "projection", "knowledge_clip", "clip_norm")
         for key in (*above_zero, *optional):
             value = getattr(self, key)
-            if value is not None and not value > 0:
-                raise UserError(f"strategy.{key}={value} is not possible. Accepted: a number above 0")
+            self.require(key, value is None or value > 0, "a number above 0")
         for key in ("lambda_ce", "lambda_kl", "mu", "min_delta", "knowledge_noise"):
-            if not getattr(self, key) >= 0:
-                raise UserError(f"strategy.{key}={getattr(self, key)} is not possible. Accepted: at least 0")
+            self.require(key, getattr(self, key) >= 0, "at least 0")
         widths = (self.head_hidden,) if isinstance(self.head_hidden, int) else self.head_hidden
         if min(widths, default=-1) < 0:
             raise UserError(f"strategy.head_hidden={self.head_hidden} is not possible. Accepted: at least 0")

@@ -1,13 +1,11 @@
 """The server half of FedD2S: heads that learn from the clients' knowledge and label it; see `strategies.fedd2s`."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from flwr.app import ArrayRecord, Message, MetricRecord
 from torch import Tensor, nn
 
 from fedpers import seeds
@@ -15,7 +13,7 @@ from fedpers.client import State
 from fedpers.errors import UserError
 from fedpers.federation import Federation
 from fedpers.training import Batch, Split, fit
-from strategies.base import ServerAverage
+from strategies.base import StateServer
 from strategies.dropping import AdaptiveDropping
 from strategies.knowledge import distill
 
@@ -69,7 +67,7 @@ class SoftLabels:
     round: int
 
 
-class HeadServer(ServerAverage):
+class HeadServer(StateServer):
     """Trains the head of the active cut on the clients' knowledge and distils it back.
 
     Args:
@@ -118,23 +116,20 @@ class HeadServer(ServerAverage):
                 self._ages.append(age)
         return state
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate(self, round: int, sent: dict[int, State]) -> State:
         """Train the active head on what was sent, then let it label every row of it."""
-        received, metrics = self.receive(replies)
-        if not received:
-            return None, None
-        cut = self.cut(server_round)
-        sent = {
+        cut = self.cut(round)
+        knowledge = {
             client: tuple(state[key].float() if state[key].is_floating_point() else state[key] for key in SENT)
-            for client, state in received.items()
+            for client, state in sent.items()
         }
         losses = [
-            self.train_head(cut, owner, server_round, [sent[client] for client in sent if self.owner(client) == owner])
-            for owner in sorted({self.owner(client) for client in sent})
+            self.train_head(
+                cut, owner, round, [rows for client, rows in knowledge.items() if self.owner(client) == owner]
+            )
+            for owner in sorted({self.owner(client) for client in knowledge})
         ]
-        accuracy = self.label(cut, server_round, sent)
+        accuracy = self.label(cut, round, knowledge)
         ages, self._ages = self._ages, []
         self.diagnostics = {
             "active_cut": float(cut),
@@ -142,7 +137,7 @@ class HeadServer(ServerAverage):
             "head_accuracy": accuracy,
             **({"soft_label_age": sum(ages) / len(ages)} if ages else {}),
         }
-        return ArrayRecord(), metrics
+        return {}
 
     @torch.no_grad()
     def label(self, cut: int, round: int, sent: dict[int, tuple[Tensor, ...]]) -> float:

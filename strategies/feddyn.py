@@ -16,16 +16,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 from torch import Tensor, nn
 
 from fedpers import records
 from fedpers.client import State, Task, Update
-from fedpers.errors import UserError
 from fedpers.federation import Federation
 from fedpers.training import Batch, cross_entropy
-from strategies.base import Algorithm, ServerAverage
+from strategies.base import Algorithm, StateServer
 from strategies.proximal import half_squared_distance, inner_product
 
 GRADIENT = "gradient/"
@@ -43,10 +42,7 @@ class FedDyn(Algorithm):
 
     def __post_init__(self) -> None:
         """Check the range."""
-        if not self.alpha > 0:
-            raise UserError(
-                f"strategy.alpha={self.alpha} is not possible. Accepted: above 0; 0 would be strategy=fedavg"
-            )
+        self.require("alpha", self.alpha > 0, "above 0; 0 would be strategy=fedavg")
 
     def server(self, federation: Federation) -> "DynamicServer":
         """Return the server half."""
@@ -68,7 +64,7 @@ class FedDyn(Algorithm):
         return Update(send=task.shared(), keep=task.personal() | keep, metrics={"loss": loss})
 
 
-class DynamicServer(ServerAverage):
+class DynamicServer(StateServer):
     """The mean of the clients' models, corrected by h.
 
     Args:
@@ -92,17 +88,12 @@ class DynamicServer(ServerAverage):
         self.current = records.from_record(arrays)
         return super().configure_train(server_round, arrays, config, grid)
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate(self, round: int, sent: dict[int, State]) -> State:
         """Move h, and the mean by it."""
-        sent, metrics = self.receive(replies)
-        if not sent:
-            return None, None
         share = len(sent) / len(self.federation.nodes)
         mean = self.plain_mean(sent)
         for name in self.names:
             moved = share * (mean[name] - self.current[name])
             self.h[name] = self.h.get(name, torch.zeros_like(moved)) - self.alpha * moved
             mean[name] = mean[name] - self.h[name] / self.alpha
-        return self.to_arrays(mean), metrics
+        return mean

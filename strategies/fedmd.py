@@ -17,12 +17,10 @@ communicating: the same order of steps, cut elsewhere. The paper first trains ev
 that is left out, as no other algorithm here sees public labels.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from flwr.app import ArrayRecord, Message, MetricRecord
 from torch import Tensor, nn
 
 from fedpers import seeds
@@ -32,7 +30,7 @@ from fedpers.errors import UserError
 from fedpers.federation import Federation
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, Split, collect
-from strategies.base import Algorithm, ServerAverage
+from strategies.base import Algorithm, StateServer
 
 LOGITS, CONSENSUS, ROUND = "soft_labels/logits", "soft_labels/consensus", "control/round"
 
@@ -51,12 +49,8 @@ class FedMD(Algorithm):
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.alignment_samples < 1:
-            raise UserError(
-                f"strategy.alignment_samples={self.alignment_samples} is not possible. Accepted: at least 1"
-            )
-        if self.digest_epochs < 0:
-            raise UserError(f"strategy.digest_epochs={self.digest_epochs} is not possible. Accepted: at least 0")
+        self.require("alignment_samples", self.alignment_samples >= 1, "at least 1")
+        self.require("digest_epochs", self.digest_epochs >= 0, "at least 0")
 
     def check(self, model: Staged, config: Config) -> None:
         """Check that there is a public set."""
@@ -99,7 +93,7 @@ class FedMD(Algorithm):
         return Update(send={LOGITS: logits}, keep=task.personal(), metrics={"loss": loss})
 
 
-class ConsensusServer(ServerAverage):
+class ConsensusServer(StateServer):
     """Averages the clients' answers to the public samples.
 
     Args:
@@ -115,13 +109,8 @@ class ConsensusServer(ServerAverage):
         """Return the last consensus, and the round of its samples."""
         return self.consensus
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate(self, round: int, sent: dict[int, State]) -> State:
         """Take the mean of the answers, every client counting once."""
-        sent, metrics = self.receive(replies)
-        if not sent:
-            return None, None
         answers = torch.stack([state[LOGITS] for state in sent.values()]).mean(0)
-        self.consensus = {CONSENSUS: answers, ROUND: torch.tensor(server_round)}
-        return ArrayRecord(), metrics
+        self.consensus = {CONSENSUS: answers, ROUND: torch.tensor(round)}
+        return {}

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedpers.client import State, Task, Update
-from fedpers.errors import UserError, unknown_name
+from fedpers.errors import unknown_name
 from fedpers.federation import Federation
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, Objective, collect, cross_entropy
@@ -50,8 +50,7 @@ class FedProto(Algorithm):
 
     def __post_init__(self) -> None:
         """Check the range and the choice."""
-        if not self.lambda_proto >= 0:
-            raise UserError(f"strategy.lambda_proto={self.lambda_proto} is not possible. Accepted: at least 0")
+        self.require("lambda_proto", self.lambda_proto >= 0, "at least 0")
         if self.inference not in ("prototype", "classifier"):
             raise unknown_name("strategy.inference", self.inference, ("prototype", "classifier"))
 

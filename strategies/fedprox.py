@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from fedpers.client import Task, Update
-from fedpers.errors import UserError
 from fedpers.training import Batch, cross_entropy
 from strategies.base import Algorithm
 from strategies.proximal import half_squared_distance
@@ -37,8 +36,7 @@ class FedProx(Algorithm):
 
     def __post_init__(self) -> None:
         """Check the range."""
-        if not self.mu >= 0:
-            raise UserError(f"strategy.mu={self.mu} is not possible. Accepted: at least 0")
+        self.require("mu", self.mu >= 0, "at least 0")
 
     def train(self, task: Task) -> Update:
         """Train near the global model."""

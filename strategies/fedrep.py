@@ -16,7 +16,6 @@ Running statistics of BatchNorm layers move during both phases.
 from dataclasses import dataclass
 
 from fedpers.client import Task, Update
-from fedpers.errors import UserError
 from strategies.base import PersonalLayers
 from strategies.freezing import only
 
@@ -34,8 +33,7 @@ class FedRep(PersonalLayers):
 
     def __post_init__(self) -> None:
         """Check the range."""
-        if self.head_epochs < 0:
-            raise UserError(f"strategy.head_epochs={self.head_epochs} is not possible. Accepted: at least 0")
+        self.require("head_epochs", self.head_epochs >= 0, "at least 0")
 
     def train(self, task: Task) -> Update:
         """Fit the personal stages, then the shared ones."""

@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedpers.client import Task, Update
-from fedpers.errors import UserError
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, Objective, collect, cross_entropy
 from strategies import personal
@@ -42,10 +41,8 @@ class Moon(Algorithm):
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not self.mu >= 0:
-            raise UserError(f"strategy.mu={self.mu} is not possible. Accepted: at least 0")
-        if not self.temperature > 0:
-            raise UserError(f"strategy.temperature={self.temperature} is not possible. Accepted: above 0")
+        self.require("mu", self.mu >= 0, "at least 0")
+        self.require("temperature", self.temperature > 0, "above 0")
 
     def train(self, task: Task) -> Update:
         """Train by the contrast, and remember the outcome for the next one."""

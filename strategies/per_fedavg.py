@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fedpers.client import Task, Update
-from fedpers.errors import UserError
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, fit, sgd
 from strategies.base import Algorithm
@@ -41,8 +40,7 @@ class PerFedAvg(Algorithm):
 
     def __post_init__(self) -> None:
         """Check the range."""
-        if not self.adaptation_lr >= 0:
-            raise UserError(f"strategy.adaptation_lr={self.adaptation_lr} is not possible. Accepted: at least 0")
+        self.require("adaptation_lr", self.adaptation_lr >= 0, "at least 0")
 
     def train(self, task: Task) -> Update:
         """Train the initialization."""

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fedpers.client import Task, Update
-from fedpers.errors import UserError
 from fedpers.models.staged import Staged
 from fedpers.training import Batch
 from strategies import personal
@@ -45,8 +44,7 @@ class PFedMe(Algorithm):
     def __post_init__(self) -> None:
         """Check the ranges."""
         for key in ("lambda_prox", "inner_steps", "inner_lr"):
-            if not getattr(self, key) > 0:
-                raise UserError(f"strategy.{key}={getattr(self, key)} is not possible. Accepted: above 0")
+            self.require(key, getattr(self, key) > 0, "above 0")
 
     def train(self, task: Task) -> Update:
         """Follow the envelope's gradient."""

@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedpers.client import Task, Update
-from fedpers.errors import UserError
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, Objective, collect, cross_entropy
 from strategies import personal
@@ -42,10 +41,8 @@ class PFedSD(Algorithm):
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not self.lambda_kd >= 0:
-            raise UserError(f"strategy.lambda_kd={self.lambda_kd} is not possible. Accepted: at least 0")
-        if not self.temperature > 0:
-            raise UserError(f"strategy.temperature={self.temperature} is not possible. Accepted: above 0")
+        self.require("lambda_kd", self.lambda_kd >= 0, "at least 0")
+        self.require("temperature", self.temperature > 0, "above 0")
 
     def train(self, task: Task) -> Update:
         """Learn from the labels and from one's own past."""

@@ -13,11 +13,9 @@ Deviations: the server's step size is 1. Control variates are those of parameter
 SGD (`momentum=0`, `weight_decay=0`), which is checked.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from flwr.app import ArrayRecord, Message, MetricRecord
 from torch import Tensor, nn
 
 from fedpers.client import State, Task, Update
@@ -26,7 +24,7 @@ from fedpers.errors import UserError
 from fedpers.federation import Federation
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, cross_entropy
-from strategies.base import Algorithm, ServerAverage
+from strategies.base import Algorithm, StateServer
 from strategies.proximal import inner_product
 
 SERVER, DELTA, CLIENT = "control/server/", "control/delta/", "control/client/"
@@ -69,7 +67,7 @@ class Scaffold(Algorithm):
         return Update(send=task.shared() | delta, keep=keep, metrics={"loss": loss})
 
 
-class ControlServer(ServerAverage):
+class ControlServer(StateServer):
     """Plain means of the models, and the server's control variate.
 
     Args:
@@ -85,17 +83,12 @@ class ControlServer(ServerAverage):
         """Return c."""
         return self.control
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate(self, round: int, sent: dict[int, State]) -> State:
         """Take the means, and move c by its share."""
-        sent, metrics = self.receive(replies)
-        if not sent:
-            return None, None
         share = len(sent) / len(self.federation.nodes)
         mean = self.plain_mean(sent)
         for key in [key for key in mean if key.startswith(DELTA)]:
             name = SERVER + key.removeprefix(DELTA)
             delta = share * mean.pop(key)
             self.control[name] = self.control[name] + delta if name in self.control else delta
-        return self.to_arrays(mean), metrics
+        return mean

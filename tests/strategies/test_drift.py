@@ -10,7 +10,6 @@ from test_partly_shared import personal, sigmoid
 from torch import nn
 from toys import make_task, three_parameters
 
-from fedpers import records
 from fedpers.build import build
 from fedpers.compose import compose_config
 from fedpers.errors import UserError
@@ -50,12 +49,9 @@ def test_scaffold_server_moves_c_by_the_sampled_share() -> None:
     server = ControlServer(SimpleNamespace(nodes=dict.fromkeys(range(4)), initial={}))  # type: ignore[arg-type]
     sent = {0: {"w": torch.tensor([1.0]), "control/delta/w": torch.tensor([1.0])}}
     sent[2] = {"w": torch.tensor([3.0]), "control/delta/w": torch.tensor([3.0])}
-    server.receive = lambda replies: (sent, None)  # type: ignore[method-assign, assignment]
     for expected in (1.0, 2.0):
-        arrays, _ = server.aggregate_train(1, [])
-        assert arrays is not None
-        assert records.from_record(arrays)["w"].tolist() == [2.0]
-        assert list(arrays) == ["w"]
+        state = server.aggregate(1, sent)
+        assert {key: value.tolist() for key, value in state.items()} == {"w": [2.0]}
         assert server.send_to(1, 2)["control/server/w"].tolist() == [expected]
 
 
@@ -95,10 +91,8 @@ def test_feddyn_server_by_hand() -> None:
     sent = {
         n: {key: torch.full_like(v, value) for key, v in federation.initial.items()} for n, value in ((0, 2), (3, 4))
     }
-    server.receive = lambda replies: (sent, None)  # type: ignore[method-assign, assignment]
-    arrays, _ = server.aggregate_train(1, [])
-    assert arrays is not None
-    assert numbers(records.from_record(arrays)) == pytest.approx([4, 4, 4])
+    state = server.aggregate(1, sent)
+    assert numbers(state) == pytest.approx([4, 4, 4])
     assert server.h["base.weight"].tolist() == pytest.approx([-0.4])
 
 
