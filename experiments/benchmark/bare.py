@@ -42,6 +42,9 @@ def run(workload: Workload, config: Config, shards: Shards, num_processes: int, 
     ended = [queue.get() for _ in processes]
     for process in processes:
         process.join()
+    for outcome in ended:
+        if isinstance(outcome, Exception):
+            raise outcome
     return [max(times) for times in zip(*ended, strict=True)]
 
 
@@ -52,7 +55,12 @@ def _sampled(workload: Workload, config: Config) -> list[list[int]]:
 
 
 def _child(queue: Any, *arguments: Any) -> None:
-    queue.put(_work(*arguments))
+    """Work, and say how it went: a child that only died would leave the others and their parent waiting."""
+    try:
+        queue.put(_work(*arguments))
+    except Exception as error:
+        arguments[-1].abort()
+        queue.put(error)
 
 
 def _work(

@@ -151,7 +151,7 @@ class Shards:
             std=std,
             num_classes=self.num_classes,
             device=device,
-            public=self.public(device) if self.manifest["public_samples"] else None,
+            public=self.public(device) if self.manifest.get("public_samples") else None,
         )
 
     def public(self, device: torch.device = CPU) -> Split:
