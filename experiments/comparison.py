@@ -9,6 +9,7 @@ from experiments.scales import (
     FASHION_MNIST,
     FIVE_SEEDS,
     TUNING_SEEDS,
+    Weights,
     cifar,
     dirichlet,
     few_samples,
@@ -18,7 +19,23 @@ from experiments.scales import (
 from experiments.study import Scale, Study, main, merge
 
 LRS = (0.02, 0.05, 0.1)
-WEIGHTS = {"fedd2s": (0.1, 0.3, 1.0), "fedprox": (0.01, 0.1, 1.0), "fd": (0.1, 0.3, 1.0)}
+WEIGHTS: Weights = {
+    "fedd2s": (0.1, 0.3, 1.0),
+    "fedprox": (0.01, 0.1, 1.0),
+    "fd": (0.1, 0.3, 1.0),
+    "fedrep": (1, 5, 10),
+    "fedbabu": (1, 5, 10),
+    "ditto": (0.01, 0.1, 1.0),
+    "apfl": (0.25, 0.5, 0.75),
+    "pfedsd": (0.1, 0.5, 1.0),
+    "fedproto": (0.1, 1.0, 10.0),
+    "fedmd": (1, 2, 5),
+    "fedgkt": (0.1, 0.3, 1.0),
+    "moon": (0.1, 1.0, 5.0),
+    "feddyn": (0.01, 0.1, 1.0),
+    "per_fedavg": (0.01, 0.05, 0.1),
+    "pfedme": (5.0, 15.0, 30.0),
+}
 FEW = {name: values[1:2] for name, values in WEIGHTS.items()}
 
 SCALES = {

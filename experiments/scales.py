@@ -59,9 +59,48 @@ LOCAL = Arm("Local", ("strategy=local",))
 FEDAVG = Arm("FedAvg", ("strategy=fedavg", "finetune_epochs=2"))
 FEDAVG_FT = Arm("FedAvg + FT", ("strategy=fedavg", "finetune_epochs=2"), column="finetuned")
 
-_NAMES = {"fedprox": "FedProx", "fedper": "FedPer", "fd": "FD"}
+_NAMES = {
+    "fedprox": "FedProx",
+    "fedper": "FedPer",
+    "fedrep": "FedRep",
+    "fedbabu": "FedBABU",
+    "lg_fedavg": "LG-FedAvg",
+    "ditto": "Ditto",
+    "apfl": "APFL",
+    "pfedsd": "pFedSD",
+    "fd": "FD",
+    "fedproto": "FedProto",
+    "fedmd": "FedMD",
+    "fedgkt": "FedGKT",
+    "scaffold": "SCAFFOLD",
+    "moon": "MOON",
+    "feddyn": "FedDyn",
+    "per_fedavg": "Per-FedAvg",
+    "pfedme": "pFedMe",
+}
+_LEFT_OUT = ("fedbn", "flower_")
+"""FedBN is FedAvg where models have no BatchNorm; Flower's strategies are other servers for FedAvg's clients."""
+
+_NEEDS: dict[str, Overrides] = {"scaffold": ("momentum=0",), "fedmd": ("public_samples=100",)}
+"""What a method cannot do without."""
 _FIRST = {"fedd2s": (FEDD2S, OWN_HEADS), "local": (LOCAL,), "fedavg": (FEDAVG, FEDAVG_FT)}
-_MAIN = {"fedd2s": "lambda_kl", "fedprox": "mu", "fd": "lambda_kd"}
+_MAIN = {
+    "fedd2s": "lambda_kl",
+    "fedprox": "mu",
+    "fd": "lambda_kd",
+    "fedrep": "head_epochs",
+    "fedbabu": "tuning_epochs",
+    "ditto": "lambda_prox",
+    "apfl": "alpha",
+    "pfedsd": "lambda_kd",
+    "fedproto": "lambda_proto",
+    "fedmd": "digest_epochs",
+    "fedgkt": "lambda_kl",
+    "moon": "mu",
+    "feddyn": "alpha",
+    "per_fedavg": "adaptation_lr",
+    "pfedme": "lambda_prox",
+}
 """The one hyper-parameter, besides the learning rate, that a method is best known for."""
 
 
@@ -69,8 +108,11 @@ def methods() -> tuple[Arm, ...]:
     """Return every method in configs/strategy: FedD2S and the control first, then the bars to clear, then others."""
     found = group_choices("strategy")
     known = [arm for name, arms in _FIRST.items() if name in found for arm in arms]
-    others = sorted(set(found) - set(_FIRST), key=lambda name: (name not in _NAMES, name))
-    return (*known, *(Arm(_NAMES.get(name, name), (f"strategy={name}",)) for name in others))
+    ranks = {name: rank for rank, name in enumerate(_NAMES)}
+    others = {name for name in found if name not in _FIRST and not name.startswith(_LEFT_OUT)}
+    ordered = sorted(others, key=lambda name: (ranks.get(name, len(ranks)), name))
+    made = (Arm(_NAMES.get(name, name), (f"strategy={name}", *_NEEDS.get(name, ()))) for name in ordered)
+    return (*known, *made)
 
 
 Weights = Mapping[str, tuple[float, ...]]

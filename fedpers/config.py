@@ -43,9 +43,7 @@ class Config:
     momentum: float = option(0.0, "momentum of the clients' SGD, fresh in every round")
     weight_decay: float = option(0.0, "weight decay of the clients' SGD")
     unseen: float = option(0.0, "share of the clients, drawn once, that never train and are only scored, in [0, 1)")
-    public_samples: int = option(
-        0, "samples, drawn before the partition, that no client holds and all may look at (FedMD's public set)"
-    )
+    public_samples: int = option(0, "samples that no client holds and all may look at (FedMD's public set)")
     precision: str = option(
         "float32",
         "arithmetic of the forward pass in clients' training: float32, or bf16 (automatic mixed precision: faster on "

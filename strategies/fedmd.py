@@ -8,7 +8,7 @@ https://arxiv.org/abs/1910.03581, Algorithm 1.
     Communicate  sends f_k(x), logits, for this round's public samples, drawn anew every round
     Aggregate    f̄(x) = mean of f_k(x) over the sampled clients
 
-The public set is `public_samples=N` of the dataset, drawn before the partition: no client holds any of it. The personal
+The public set is `public_samples=N` of the dataset, of which no client holds any. The personal
 model is f_k, of any architecture; there is no global model. With E_d = 0 this is Local, to the last bit. A client that
 has never been sampled uses the initial model.
 
@@ -58,7 +58,7 @@ class FedMD(Algorithm):
             raise UserError(
                 f"strategy=fedmd compares answers to strategy.alignment_samples={self.alignment_samples} public "
                 f"samples in a round, but public_samples={config.public_samples}. Accepted: public_samples="
-                f"{10 * self.alignment_samples}, say; they are taken from the dataset before it is divided"
+                f"{10 * self.alignment_samples}, say; no client will hold them"
             )
 
     def is_personal(self, key: str) -> bool:

@@ -1,6 +1,9 @@
 """The README and the docs say what is true: their commands compose, their links lead somewhere."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +61,27 @@ def test_examples_in_contributing_are_python() -> None:
         namespace: dict[str, object] = {"__name__": "example"}
         exec(compile(block, "CONTRIBUTING.md", "exec"), namespace)
         assert "FedBias" in namespace
+
+
+def test_the_example_in_contributing_runs_from_outside(tmp_path: Path) -> None:
+    """As a module and a YAML of one's own, in a folder of one's own."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    (code,), (spec,) = (re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL) for kind in ("python", "yaml"))
+    (tmp_path / "my_configs" / "strategy").mkdir(parents=True)
+    (tmp_path / "my_package.py").write_text(code)
+    own = spec.replace("strategies.fedbias.", "my_package.")
+    (tmp_path / "my_configs" / "strategy" / "mine.yaml").write_text(own)
+    (command,) = re.findall(r"^    python -m (fedpers\.run --config-dir .*)$", text, re.MULTILINE)
+    small = ["rounds=2", "partition=iid", "partition.num_clients=3", "out=run", "cache=cache", "quiet=true"]
+    shown = subprocess.run(
+        [sys.executable, "-m", *command.split(), *small],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "test accuracy" in shown.stderr
+    assert (tmp_path / "run" / "summary.json").is_file()

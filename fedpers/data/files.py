@@ -50,4 +50,5 @@ def download(name: str, root: Path, forms: Sequence[str], fetch: Callable[[], T]
         if not existed:
             shutil.rmtree(root, ignore_errors=True)
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise missing(name, root, forms, f"The download was tried and failed: {reason}") from error
+        problem = f"The download was tried and failed: {reason}"
+        raise missing(name, root, forms, problem, downloadable=False) from error

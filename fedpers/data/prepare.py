@@ -55,11 +55,7 @@ def prepare(config: Config) -> Shards:
     content = _content(config, described)
     folder = _folder(cache, content)
     if not folder.is_dir() or not _is_sound(folder):
-        public = hold_out(len(images.labels), config.public_samples, config.seed)
-        rest = np.setdiff1d(np.arange(len(images.labels)), public)
-        owners = None if images.owners is None else images.owners[rest]
-        shares = assign(images.labels[rest], partition, config.splits, config.seed, owners)
-        assignment = [(rest[train], rest[val], rest[test]) for train, val, test in shares]
+        assignment, public = divide(images, partition, config)
         _write(folder, images, assignment, public, shift, content)
     remember(cache, key, described)
     return Shards(folder)
@@ -87,6 +83,27 @@ def assign(
         train, val, test = np.split(order, [num_train, num_train + num_val])
         clients.append((train, val, test))
     return clients
+
+
+def divide(images: Images, partition: Partition, config: Config) -> tuple[Assignment, Indices]:
+    """Return every client's indices, and those of the public samples, which no client holds.
+
+    They are drawn from what the partition leaves over, so that it is the same with them and without; where that is
+    not enough, they are drawn before the partition.
+    """
+    assignment = assign(images.labels, partition, config.splits, config.seed, images.owners)
+    if not config.public_samples:
+        return assignment, np.zeros(0, np.int64)
+    everything = np.arange(len(images.labels))
+    left = np.setdiff1d(everything, np.concatenate([part for parts in assignment for part in parts]))
+    if config.public_samples <= len(left):
+        drawn = seeds.numpy_generator(config.seed, "public").permutation(left)[: config.public_samples]
+        return assignment, np.sort(drawn)
+    public = hold_out(len(images.labels), config.public_samples, config.seed)
+    rest = np.setdiff1d(everything, public)
+    owners = None if images.owners is None else images.owners[rest]
+    shares = assign(images.labels[rest], partition, config.splits, config.seed, owners)
+    return [(rest[train], rest[val], rest[test]) for train, val, test in shares], public
 
 
 def hold_out(size: int, count: int, seed: int) -> Indices:

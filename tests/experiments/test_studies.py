@@ -241,7 +241,8 @@ def test_names_of_runs_are_names_of_folders_and_differ(name: str, tmp_path: Path
 
 def test_every_strategy_is_in_the_comparison_with_equally_many_settings() -> None:
     strategies = {text for arm in methods() for text in arm.overrides if text.startswith("strategy=")}
-    assert strategies == {f"strategy={name}" for name in group_choices("strategy")}
+    left_out = {name for name in group_choices("strategy") if name.startswith("flower_")} | {"fedbn"}
+    assert strategies == {f"strategy={name}" for name in set(group_choices("strategy")) - left_out}
     for scale in study("comparison").scales.values():
         grids = [dict(arm.grid) for arm in scale.arms]
         assert len({grid["lr"] for grid in grids}) == 1

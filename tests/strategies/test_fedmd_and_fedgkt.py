@@ -76,6 +76,15 @@ def test_public_samples_belong_to_nobody(config) -> None:
     assert open_run(config().to_json())[1].client(0).public is None
 
 
+def test_public_samples_are_left_over_where_possible(config) -> None:
+    """So that algorithms with a public set and without share their clients' data."""
+    with_them, without = (open_run(config(*keys).to_json())[1] for keys in (["public_samples=50"], []))
+    assert with_them.manifest["assignment_sha256"] == without.manifest["assignment_sha256"]
+    assert with_them.folder != without.folder
+    index = np.load(with_them.folder / "index.npy")
+    assert len(set(index.tolist())) == len(index) == 120 + 50
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -89,9 +98,7 @@ def test_impossible_public_sets_are_named(overrides: list[str], message: str, co
 
 
 def test_fedmd_needs_a_public_set(config) -> None:
-    with pytest.raises(
-        UserError, match=r"alignment_samples=100 public samples .* public_samples=0\. Accepted: public_"
-    ):
+    with pytest.raises(UserError, match=r"alignment_samples=50 public samples .* public_samples=0\. Accepted: public_"):
         build(config("strategy=fedmd").strategy, "strategy").check(three_parameters(), config())
 
 
