@@ -9,6 +9,9 @@ ICML 2020, https://arxiv.org/abs/1910.06378, Algorithm 1, Option II.
 
 The personal model is the global one. All c are 0 at first: the first round is FedAvg's, with plain means.
 
+It asks for small steps (the paper's Theorem 1: K η of the order of 1/81 of the inverse smoothness): where FedAvg still
+learns, large ones let the control variates grow without bound.
+
 Deviations: the server's step size is 1. Control variates are those of parameters that are shared; they suppose plain
 SGD (`momentum=0`, `weight_decay=0`), which is checked.
 """

@@ -35,6 +35,14 @@ TINY = [
     "figures=[]",
 ]
 
+NEEDS = {"fedmd": ["public_samples=20", "strategy.alignment_samples=10"]}
+"""What a strategy cannot do without."""
+
+
+def chosen(strategy: str) -> list[str]:
+    """Return the overrides that choose a strategy."""
+    return [f"strategy={strategy}", *NEEDS.get(strategy, [])]
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:

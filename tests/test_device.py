@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import metric_files
+from conftest import chosen, metric_files
 
 from fedpers import client_app, records
 from fedpers.compose import group_choices
@@ -41,7 +41,7 @@ def test_pretend_tensors_do_not_mix(pretend) -> None:
 
 @every_strategy
 def test_every_strategy_runs_on_another_device(name: str, federate, pretend) -> None:
-    overrides = [f"strategy={name}", "model=cnn", "rounds=2", "finetune_epochs=1", "participation=0.5"]
+    overrides = [*chosen(name), "model=cnn", "rounds=2", "finetune_epochs=1", "participation=0.5"]
     assert_close(federate(*overrides, "device=pretend"), federate(*overrides))
 
 
@@ -129,7 +129,7 @@ def test_repeatable_arithmetic_is_asked_of_a_gpu(monkeypatch) -> None:
 @needs_gpu
 @every_strategy
 def test_same_bits_on_a_gpu(name: str, federate) -> None:
-    overrides = [f"strategy={name}", "model=cnn", "rounds=2", "device=cuda"]
+    overrides = [*chosen(name), "model=cnn", "rounds=2", "device=cuda"]
     assert metric_files(federate(*overrides)) == metric_files(federate(*overrides))
 
 

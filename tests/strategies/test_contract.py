@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 import torch
-from conftest import metric_files
+from conftest import chosen, metric_files
 from flwr.app import Message
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
@@ -20,13 +20,7 @@ from fedpers.engines.local import LocalGrid
 from fedpers.ledger import Ledger
 
 CHOICES = group_choices("strategy")
-NEEDS = {"fedmd": ["public_samples=20", "strategy.alignment_samples=10"]}
-"""What a strategy cannot do without."""
 every_strategy = pytest.mark.parametrize("name", CHOICES)
-
-
-def chosen(name: str) -> list[str]:
-    return [f"strategy={name}", *NEEDS.get(name, [])]
 
 
 class Recorder(Ledger):
