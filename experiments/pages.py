@@ -117,6 +117,8 @@ def tuning_section(scale: Scale, choices: dict[Pair, Choice]) -> list[str]:
         f"validation accuracy in the last round was chosen. Seeds of these runs: {seeds}; none of them is reported. "
         "Test data played no part."
     )
+    if scale.tuning:
+        text += f" These runs had `{' '.join(scale.tuning)}`."
     cells = [
         [
             condition.name,

@@ -44,6 +44,7 @@ class Plan:
             for condition in scale.conditions
             for arm in scale.arms
         }
+        self._tuning = _changes(scale.tuning)
         self._jobs: dict[str, Job] = {}
 
     def check(self) -> None:
@@ -60,6 +61,8 @@ class Plan:
     def job(self, pair: Pair, setting: Setting, seed: int) -> Job:
         """Return one run."""
         config = dataclasses.replace(tuning.with_setting(self.bases[pair], setting), seed=seed)
+        if seed in self.scale.tuning_seeds:
+            config = tuning.with_setting(config, self._tuning)
         key = identity(dataclasses.asdict(config))
         if key not in self._jobs:
             condition, arm = pair
@@ -96,13 +99,18 @@ def compose(common: Overrides, own: Overrides) -> Config:
         UserError: a choice or key does not exist, or a value is not what its key accepts.
     """
     choices = tuple(text for text in own if text.partition("=")[0] in ALL_GROUPS)
-    pairs = [text.partition("=")[::2] for text in own if text not in choices]
-    return tuning.with_setting(_compose(merge(common, choices)), tuple((key, _value(text)) for key, text in pairs))
+    changes = _changes(tuple(text for text in own if text not in choices))
+    return tuning.with_setting(_compose(merge(common, choices)), changes)
 
 
 @lru_cache
 def _compose(overrides: Overrides) -> Config:
     return compose_config(list(overrides))
+
+
+def _changes(overrides: Overrides) -> tuple[tuple[str, Any], ...]:
+    pairs = (text.partition("=")[::2] for text in overrides)
+    return tuple((key, _value(value)) for key, value in pairs)
 
 
 def _value(text: str) -> Any:

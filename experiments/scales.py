@@ -1,6 +1,7 @@
 """What studies have in common: the size of their runs at each scale, and the methods they compare."""
 
-from collections.abc import Mapping
+import dataclasses
+from dataclasses import dataclass
 
 from experiments.study import Arm, Condition, Overrides, merge
 from fedpers.compose import group_choices
@@ -59,81 +60,79 @@ LOCAL = Arm("Local", ("strategy=local",))
 FEDAVG = Arm("FedAvg", ("strategy=fedavg", "finetune_epochs=2"))
 FEDAVG_FT = Arm("FedAvg + FT", ("strategy=fedavg", "finetune_epochs=2"), column="finetuned")
 
-_NAMES = {
-    "fedprox": "FedProx",
-    "fedper": "FedPer",
-    "fedrep": "FedRep",
-    "fedbabu": "FedBABU",
-    "lg_fedavg": "LG-FedAvg",
-    "ditto": "Ditto",
-    "apfl": "APFL",
-    "pfedsd": "pFedSD",
-    "fd": "FD",
-    "fedproto": "FedProto",
-    "fedmd": "FedMD",
-    "fedgkt": "FedGKT",
-    "scaffold": "SCAFFOLD",
-    "moon": "MOON",
-    "feddyn": "FedDyn",
-    "per_fedavg": "Per-FedAvg",
-    "pfedme": "pFedMe",
+Values = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a study has to know of a method.
+
+    Args:
+        arms: Its rows in a table.
+        main: The one hyper-parameter, besides the learning rate, that it is best known for; empty if it has none.
+        values: Values of that to try: equally many for each method, the one in the middle a sensible default.
+    """
+
+    arms: tuple[Arm, ...]
+    main: str = ""
+    values: Values = ()
+
+    def tuned(self, lrs: Values, *, middle: bool) -> tuple[Arm, ...]:
+        """Return its arms with what there is to try for each.
+
+        Args:
+            lrs: Learning rates.
+            middle: Only the value in the middle is tried.
+        """
+        values = self.values[1:2] if middle else self.values
+        grid = (("lr", lrs), *(((self.main, values),) if self.main else ()))
+        return tuple(dataclasses.replace(arm, grid=grid) for arm in self.arms)
+
+
+def _one(name: str, strategy: str, main: str = "", values: Values = (), needs: Overrides = ()) -> Method:
+    """Return a method with a single arm; `needs` is what it cannot do without."""
+    return Method((Arm(name, (f"strategy={strategy}", *needs)),), main and f"strategy.{main}", values)
+
+
+KNOWN = {
+    "fedd2s": Method((FEDD2S, OWN_HEADS), "strategy.lambda_kl", (0.1, 0.3, 1.0)),
+    "local": Method((LOCAL,)),
+    "fedavg": Method((dataclasses.replace(FEDAVG, overrides=("strategy=fedavg",)),)),
+    "fedavg+ft": Method((FEDAVG_FT,), "finetune_epochs", (1, 5, 10)),
+    "fedprox": _one("FedProx", "fedprox", "mu", (0.01, 0.1, 1.0)),
+    "fedper": _one("FedPer", "fedper"),
+    "fedrep": _one("FedRep", "fedrep", "head_epochs", (1, 5, 10)),
+    "fedbabu": _one("FedBABU", "fedbabu", "tuning_epochs", (1, 5, 10)),
+    "lg_fedavg": _one("LG-FedAvg", "lg_fedavg"),
+    "ditto": _one("Ditto", "ditto", "lambda_prox", (0.01, 0.1, 1.0)),
+    "apfl": _one("APFL", "apfl", "alpha", (0.25, 0.5, 0.75)),
+    "pfedsd": _one("pFedSD", "pfedsd", "lambda_kd", (0.1, 0.5, 1.0)),
+    "fd": _one("FD", "fd", "lambda_kd", (0.1, 0.3, 1.0)),
+    "fedproto": _one("FedProto", "fedproto", "lambda_proto", (0.1, 1.0, 10.0)),
+    "fedmd": _one("FedMD", "fedmd", "digest_epochs", (1, 2, 5), ("public_samples=100",)),
+    "fedgkt": _one("FedGKT", "fedgkt", "lambda_kl", (0.1, 0.3, 1.0)),
+    "scaffold": _one("SCAFFOLD", "scaffold", needs=("momentum=0",)),
+    "moon": _one("MOON", "moon", "mu", (0.1, 1.0, 5.0)),
+    "feddyn": _one("FedDyn", "feddyn", "alpha", (0.01, 0.1, 1.0)),
+    "per_fedavg": _one("Per-FedAvg", "per_fedavg", "adaptation_lr", (0.01, 0.05, 0.1)),
+    "pfedme": _one("pFedMe", "pfedme", "lambda_prox", (5.0, 15.0, 30.0)),
 }
+"""Methods by strategy, in the order of tables: FedD2S and the control, the bars to clear, others."""
+
 _LEFT_OUT = ("fedbn", "flower_")
 """FedBN is FedAvg where models have no BatchNorm; Flower's strategies are other servers for FedAvg's clients."""
 
-_NEEDS: dict[str, Overrides] = {"scaffold": ("momentum=0",), "fedmd": ("public_samples=100",)}
-"""What a method cannot do without."""
-_FIRST = {"fedd2s": (FEDD2S, OWN_HEADS), "local": (LOCAL,), "fedavg": (FEDAVG, FEDAVG_FT)}
-_MAIN = {
-    "fedd2s": "lambda_kl",
-    "fedprox": "mu",
-    "fd": "lambda_kd",
-    "fedrep": "head_epochs",
-    "fedbabu": "tuning_epochs",
-    "ditto": "lambda_prox",
-    "apfl": "alpha",
-    "pfedsd": "lambda_kd",
-    "fedproto": "lambda_proto",
-    "fedmd": "digest_epochs",
-    "fedgkt": "lambda_kl",
-    "moon": "mu",
-    "feddyn": "alpha",
-    "per_fedavg": "adaptation_lr",
-    "pfedme": "lambda_prox",
-}
-"""The one hyper-parameter, besides the learning rate, that a method is best known for."""
 
-
-def methods() -> tuple[Arm, ...]:
-    """Return every method in configs/strategy: FedD2S and the control first, then the bars to clear, then others."""
-    found = group_choices("strategy")
-    known = [arm for name, arms in _FIRST.items() if name in found for arm in arms]
-    ranks = {name: rank for rank, name in enumerate(_NAMES)}
-    others = {name for name in found if name not in _FIRST and not name.startswith(_LEFT_OUT)}
-    ordered = sorted(others, key=lambda name: (ranks.get(name, len(ranks)), name))
-    made = (Arm(_NAMES.get(name, name), (f"strategy={name}", *_NEEDS.get(name, ()))) for name in ordered)
-    return (*known, *made)
-
-
-Weights = Mapping[str, tuple[float, ...]]
-"""Values of the main hyper-parameter to try, by strategy."""
-
-
-def tuned(arms: tuple[Arm, ...], lrs: tuple[float, ...], weights: Weights) -> tuple[Arm, ...]:
-    """Give every arm the same learning rates to try and, where it has a main hyper-parameter, values of that.
+def methods(lrs: Values, *, middle: bool = False) -> tuple[Arm, ...]:
+    """Return every method in configs/strategy, tuned alike: those that are not known here come last.
 
     Args:
-        arms: The arms.
-        lrs: Learning rates.
-        weights: Values of the main hyper-parameter: equally many for each strategy.
+        lrs: Learning rates that each tries.
+        middle: Of the main hyper-parameters only the value in the middle is tried.
     """
-    assert len({len(values) for values in weights.values()}) == 1, "every method gets equally many values"
-    return tuple(Arm(arm.name, arm.overrides, arm.column, (("lr", lrs), *_main(arm, weights))) for arm in arms)
-
-
-def _main(arm: Arm, weights: Weights) -> tuple[tuple[str, tuple[float, ...]], ...]:
-    strategy = next(text.partition("=")[2] for text in arm.overrides if text.startswith("strategy="))
-    return ((f"strategy.{_MAIN[strategy]}", weights[strategy]),) if strategy in _MAIN else ()
+    new = (name for name in sorted(group_choices("strategy")) if name not in KNOWN and not name.startswith(_LEFT_OUT))
+    found = (*KNOWN.values(), *(_one(name, name) for name in new))
+    return tuple(arm for method in found for arm in method.tuned(lrs, middle=middle))
 
 
 def dirichlet(*alphas: float, also: Overrides = ()) -> tuple[Condition, ...]:

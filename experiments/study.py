@@ -80,6 +80,7 @@ class Scale:
         conditions: Under what.
         seeds: Seeds that are reported.
         tuning_seeds: Seeds that hyper-parameters are chosen on; none of those reported. Empty: nothing is tuned.
+        tuning: Further overrides of the runs on these seeds, e.g. fewer evaluations.
     """
 
     common: Overrides
@@ -87,6 +88,7 @@ class Scale:
     conditions: tuple[Condition, ...]
     seeds: tuple[int, ...]
     tuning_seeds: tuple[int, ...] = ()
+    tuning: Overrides = ()
 
     def __post_init__(self) -> None:
         """Keep tuning away from what is reported."""
