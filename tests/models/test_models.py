@@ -51,7 +51,7 @@ def num_parameters(model: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("name", YAMLS)
-@pytest.mark.parametrize(("shape", "num_classes"), [((1, 28, 28), 10), ((3, 32, 32), 100), ((1, 8, 8), 10)])
+@pytest.mark.parametrize(("shape", "num_classes"), [((1, 28, 28), 10), ((3, 32, 32), 100), ((1, 16, 16), 10)])
 def test_stages_and_cuts(name: str, shape: tuple[int, int, int], num_classes: int) -> None:
     model = from_yaml(name, shape, num_classes).eval()
     inputs = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
@@ -70,7 +70,7 @@ def test_stages_and_cuts(name: str, shape: tuple[int, int, int], num_classes: in
 
 @pytest.mark.parametrize("name", YAMLS)
 def test_no_two_stages_share_weights(name: str) -> None:
-    model = from_yaml(name, (1, 8, 8), 10)
+    model = from_yaml(name, (1, 16, 16), 10)
     names = [key for key, _ in model.named_parameters(remove_duplicate=False)]
     assert len(names) == len(list(model.parameters()))
 
@@ -78,8 +78,8 @@ def test_no_two_stages_share_weights(name: str) -> None:
 @pytest.mark.parametrize("name", YAMLS)
 def test_gradients_reach_every_parameter(name: str) -> None:
     with seeded_initialization(0, "model"):
-        model = from_yaml(name, (1, 8, 8), 10, **({"width": 8} if name == "resnet18" else {}))
-        inputs = torch.randn(4, 1, 8, 8)
+        model = from_yaml(name, (1, 16, 16), 10, **({"width": 8} if name == "resnet18" else {}))
+        inputs = torch.randn(4, 1, 16, 16)
     model(inputs).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
@@ -176,6 +176,14 @@ def test_impossible_value_is_named(make: Callable[[], Staged], named: str) -> No
         make()
     assert named in str(caught.value)
     assert "Accepted: " in str(caught.value)
+
+
+def test_convolutions_without_padding_take_the_border_away() -> None:
+    model = cnn((1, 28, 28), 10, channels=(32, 64), kernel_size=5, hidden=(512,), depth=1, padding=False)
+    assert model.get_parameter("fc1.1.weight").shape == (512, 64 * 4 * 4)
+    assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    with pytest.raises(UserError, match=r"model.channels=\[4, 4\]: stage conv2 leaves nothing of images of 8x8"):
+        cnn((1, 8, 8), 10, channels=(4, 4), kernel_size=5, hidden=(), depth=1, padding=False)
 
 
 def test_as_many_convolutions_as_the_image_bears() -> None:
