@@ -116,6 +116,12 @@ KNOWN = {
     "feddyn": _one("FedDyn", "feddyn", "alpha", (0.01, 0.1, 1.0)),
     "per_fedavg": _one("Per-FedAvg", "per_fedavg", "adaptation_lr", (0.01, 0.05, 0.1)),
     "pfedme": _one("pFedMe", "pfedme", "lambda_prox", (5.0, 15.0, 30.0)),
+    "fedala": _one("FedALA", "fedala", "weights_lr", (0.1, 1.0, 10.0)),
+    "knn_per": _one("kNN-Per", "knn_per", "neighbours", (5, 10, 20)),
+    "fedamp": _one("FedAMP", "fedamp", "lambda_prox", (0.01, 0.1, 1.0)),
+    "fedntd": _one("FedNTD", "fedntd", "beta", (0.3, 1.0, 3.0)),
+    "fml": _one("FML", "fml", "alpha", (0.25, 0.5, 0.75)),
+    "fedrod": _one("FedRoD", "fedrod"),
 }
 """Methods by strategy, in the order of tables: FedD2S and the control, the bars to clear, others."""
 

@@ -51,10 +51,8 @@ class APFL(Algorithm):
     def train(self, task: Task) -> Update:
         """Train both models at once; the mixture's gradient reaches the personal one only."""
         model = task.model
-        own = personal.stored(task.state) or task.initial
         names = dict(model.named_parameters())
-        v = {name: own[name].clone().requires_grad_() for name in names}
-        buffers = {name: own[name].clone() for name, _ in model.named_buffers()}
+        v, buffers = personal.second(task)
         alpha = float(task.state[ALPHA]) if ALPHA in task.state else self.alpha
         if self.adaptive:
             alpha = min(1.0, max(0.0, alpha - task.config.lr * self._slope(task, v, buffers, alpha)))

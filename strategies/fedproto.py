@@ -60,13 +60,13 @@ class FedProto(Algorithm):
 
     def server(self, federation: Federation) -> "PrototypeServer":
         """Return the server half."""
-        return PrototypeServer(federation, MEAN, COUNT)
+        return PrototypeServer(federation)
 
     def train(self, task: Task) -> Update:
         """Learn near the global prototypes, then send one's own."""
         loss = task.fit(self.client_loss(task.received))
         task.model.eval()
-        (features,) = collect(lambda inputs: (_features(task.model, inputs),), task.data.train)
+        (features,) = collect(lambda inputs: (task.model.features(inputs),), task.data.train)
         mean, count = class_averages(features, task.data.train.labels, task.data.num_classes)
         return Update(send={MEAN: mean, COUNT: count}, keep=task.personal(), metrics={"loss": loss})
 
@@ -95,11 +95,6 @@ class FedProto(Algorithm):
         return Staged({**dict(stages), head: nearest})
 
 
-def _features(model: Staged, inputs: Tensor) -> Tensor:
-    """Return what enters the head: (n, d)."""
-    return model.run_to(inputs, len(model) - 1).flatten(1)
-
-
 class NearestPrototype(nn.Module):
     """Answer −‖h − C_y‖² for each class; a class without a prototype is answered below all others.
 
@@ -122,18 +117,30 @@ class NearestPrototype(nn.Module):
 
 
 class PrototypeServer(ClassMeansServer):
-    """Gives every client the prototypes of all."""
+    """Gives every client the prototypes of all.
 
-    def send_to(self, client: int, round: int) -> State:
-        """Return a prototype for each class that some client holds."""
-        if not self.means:
-            return {}
-        counts = torch.stack([count for _, (_, count) in sorted(self.means.items())])
-        width = next(iter(self.means.values()))[0].shape[1]
-        sums = torch.zeros(counts.shape[1], width)
-        for _, (mean, count) in sorted(self.means.items()):
+    Args:
+        federation: What the server knows before the first round.
+    """
+
+    def __init__(self, federation: Federation) -> None:
+        """Start without prototypes."""
+        super().__init__(federation, MEAN, COUNT)
+        self.prototypes: State = {}
+
+    def aggregate(self, round: int, sent: dict[int, State]) -> State:
+        """Put down what was sent and average anew: a prototype for each class that some client holds."""
+        super().aggregate(round, sent)
+        known = [pair for _, pair in sorted(self.means.items())]
+        total = torch.stack([count for _, count in known]).sum(0)
+        sums = torch.zeros(len(total), known[0][0].shape[1])
+        for mean, count in known:
             present = count > 0
             sums[present] += count[present, None] * mean
-        total = counts.sum(0)
-        known = total > 0
-        return {GLOBAL: sums[known] / total[known, None], CLASS: known.nonzero().flatten()}
+        held = total > 0
+        self.prototypes = {GLOBAL: sums[held] / total[held, None], CLASS: held.nonzero().flatten()}
+        return {}
+
+    def send_to(self, client: int, round: int) -> State:
+        """Return the prototypes."""
+        return self.prototypes

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedpers import seeds
+from fedpers.models.staged import Staged
+from fedpers.training import Split, collect
 
 
 def represent(hidden: Tensor, pool: int) -> Tensor:
@@ -22,6 +24,13 @@ def represent(hidden: Tensor, pool: int) -> Tensor:
         else:  # the same to the bit, and on a GPU its gradient is too
             hidden = F.avg_pool2d(hidden, (height // pool, width // pool))
     return hidden.flatten(1)
+
+
+def answers(model: Staged, data: Split) -> Tensor:
+    """Return a model's logits for all samples, in evaluation mode: (n, classes)."""
+    model.eval()
+    (logits,) = collect(lambda inputs: (model(inputs),), data)
+    return logits
 
 
 @lru_cache(maxsize=64)

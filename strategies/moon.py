@@ -75,5 +75,5 @@ class Moon(Algorithm):
 def _represent(task: Task) -> Tensor:
     """Return what enters the head for all training samples: (n, d)."""
     model = task.model.eval()
-    (z,) = collect(lambda inputs: (model.run_to(inputs, len(model) - 1).flatten(1),), task.data.train)
+    (z,) = collect(lambda inputs: (model.features(inputs),), task.data.train)
     return z

@@ -2,7 +2,7 @@
 
 import torch
 
-from fedpers.client import State
+from fedpers.client import State, Task
 from fedpers.models.staged import Staged
 
 PREFIX = "personal/"
@@ -16,6 +16,16 @@ def store(tensors: State) -> State:
 def stored(state: State) -> State:
     """Return the personal model's tensors from a client's memory; empty if it has none yet."""
     return {key.removeprefix(PREFIX): tensor for key, tensor in state.items() if key.startswith(PREFIX)}
+
+
+def second(task: Task) -> tuple[State, State]:
+    """Return a client's personal model for training beside `task.model`: parameters with gradients, and buffers.
+
+    It starts from the initial weights.
+    """
+    own = stored(task.state) or task.initial
+    parameters = {name: own[name].clone().requires_grad_() for name, _ in task.model.named_parameters()}
+    return parameters, {name: own[name].clone() for name, _ in task.model.named_buffers()}
 
 
 @torch.no_grad()

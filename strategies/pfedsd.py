@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from fedpers.client import Task, Update
 from fedpers.models.staged import Staged
-from fedpers.training import Batch, Objective, collect, cross_entropy
+from fedpers.training import Batch, Objective, cross_entropy
 from strategies import personal
 from strategies.base import Algorithm
-from strategies.knowledge import distill
+from strategies.knowledge import answers, distill
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,8 @@ class PFedSD(Algorithm):
             return cross_entropy
         present = personal.copied(task.model.tensors())
         personal.load(task.model, past)
-        task.model.eval()
-        (answers,) = collect(lambda inputs: (task.model(inputs),), task.data.train)
+        target = (answers(task.model, task.data.train) / self.temperature).softmax(1)
         personal.load(task.model, present)
-        target = (answers / self.temperature).softmax(1)
 
         def loss(model: nn.Module, batch: Batch) -> Tensor:
             logits = model(batch.inputs)

@@ -57,6 +57,10 @@ class Staged(nn.Sequential):
             representation = stage(representation)
         return representation
 
+    def features(self, inputs: Tensor) -> Tensor:
+        """Return what enters the head, flat: (N, d)."""
+        return self.run_to(inputs, len(self) - 1).flatten(1)
+
     def check_stages(self, names: tuple[str, ...], key: str) -> None:
         """Raise a UserError when a configuration key names a stage that the model lacks."""
         for name in names:

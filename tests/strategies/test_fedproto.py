@@ -57,12 +57,12 @@ def test_personal_model_is_the_nearest_prototype_or_the_classifier() -> None:
 
 def test_server_weighs_by_samples_and_remembers_absent_clients() -> None:
     federation = SimpleNamespace(nodes={0: 10, 1: 11, 2: 12}, num_classes=3)
-    server = PrototypeServer(federation, MEAN, COUNT)  # type: ignore[arg-type]
+    server = PrototypeServer(federation)  # type: ignore[arg-type]
     assert server.send_to(0, 1) == {}
-    server.means = {
-        0: (torch.tensor([[1.0, 0.0], [2.0, 2.0]]), torch.tensor([3, 0, 1])),
-        1: (torch.tensor([[5.0, 4.0]]), torch.tensor([1, 0, 0])),
-    }
+    own = {MEAN: torch.tensor([[1.0, 0.0], [2.0, 2.0]]), COUNT: torch.tensor([3, 0, 1])}
+    other = {MEAN: torch.tensor([[9.0, 9.0]]), COUNT: torch.tensor([0, 2, 0])}
+    server.aggregate(1, {0: own, 1: other})
+    server.aggregate(2, {1: {MEAN: torch.tensor([[5.0, 4.0]]), COUNT: torch.tensor([1, 0, 0])}})
     sent = server.send_to(2, 2)
     assert sent[CLASS].tolist() == [0, 2]
     assert sent[GLOBAL].tolist() == [[2.0, 1.0], [2.0, 2.0]]  # (3 * 1 + 5) / 4, (3 * 0 + 4) / 4
