@@ -113,9 +113,9 @@ def tuning_section(scale: Scale, choices: dict[Pair, Choice]) -> list[str]:
     """Return what was tried and chosen."""
     seeds = ", ".join(map(str, scale.tuning_seeds))
     text = (
-        "Every method's whole grid was run, under each condition on its own, and the setting with the highest mean "
-        f"validation accuracy in the last round was chosen. Seeds of these runs: {seeds}; none of them is reported. "
-        "Test data played no part."
+        "Every method tried each value of its grid, all other keys at the value in their middle, under each condition "
+        "on its own. The setting with the highest mean validation accuracy in the last round was chosen. Seeds of "
+        f"these runs: {seeds}; none of them is reported. Test data played no part."
     )
     if scale.tuning:
         text += f" These runs had `{' '.join(scale.tuning)}`."

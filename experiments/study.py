@@ -4,7 +4,6 @@ docs/studies.md says how to use it.
 """
 
 import dataclasses
-import math
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +45,7 @@ class Arm:
         name: What tables call it.
         overrides: What distinguishes its runs.
         column: The model that is reported: `personal` or `finetuned`.
-        grid: Values to try by key, where the scale tunes; its first key varies slowest.
+        grid: Values to try by key, where the scale tunes; see `experiments.tuning.settings`.
     """
 
     name: str
@@ -97,7 +96,7 @@ class Scale:
 
     def num_runs(self) -> int:
         """Return the number of runs if no two arms share any."""
-        settings = [math.prod(len(values) for _, values in arm.grid) for arm in self.arms]
+        settings = [1 + sum(len(values) - 1 for _, values in arm.grid) for arm in self.arms]
         tuning = sum(settings) * len(self.tuning_seeds)
         return len(self.conditions) * (tuning + len(self.arms) * len(self.seeds))
 

@@ -1,7 +1,6 @@
-"""Hyper-parameters are chosen for every arm alike: its whole grid, on seeds that are not reported, by validation."""
+"""Hyper-parameters are chosen for every arm alike: its grid, on seeds that are not reported, by validation."""
 
 import dataclasses
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,9 +28,10 @@ class Choice:
 
 
 def settings(arm: Arm) -> list[Setting]:
-    """Return every combination of the values in an arm's grid."""
-    keys = [key for key, _ in arm.grid]
-    return [tuple(zip(keys, values, strict=True)) for values in itertools.product(*(values for _, values in arm.grid))]
+    """Return what is tried: each value of every key in an arm's grid, all other keys at the value in their middle."""
+    middle = {key: values[len(values) // 2] for key, values in arm.grid}
+    tried = [tuple((middle | {key: value}).items()) for key, values in arm.grid for value in values]
+    return list(dict.fromkeys(tried)) or [()]
 
 
 def choose(tried: Mapping[Setting, list[Run]], column: str) -> Choice:
