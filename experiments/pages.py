@@ -77,6 +77,9 @@ def markdown(
     absent = {run.folder.name: n for o in found for run in o.runs.values() if (n := run.summary["num_failures"])}
     if absent:
         parts.append("Clients failed in: " + ", ".join(f"{name} ({n} messages)" for name, n in absent.items()))
+    diverged = [run.folder.name for o in found for run in o.runs.values() if run.summary.get("diverged")]
+    if diverged:
+        parts.append("Training diverged, so that accuracies mean nothing, in: " + ", ".join(diverged))
     if failures:
         parts += ["## Failed runs", "\n".join(f"- {name}: {error}" for name, error in failures.items())]
     short = {o.arm.name: len(scale.seeds) - len(o.runs) for o in found if len(o.runs) < len(scale.seeds)}

@@ -1,5 +1,6 @@
 """How a run shows itself in a terminal: a progress bar, or one line for each evaluation, and a table at the end."""
 
+import math
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -58,6 +59,7 @@ class Display(Bar):
         """Prepare the bar."""
         self.console = Console(stderr=True, highlight=False)
         self._title, self._rounds = title, rounds
+        self._has_diverged = False
         if not quiet and self.console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}"),
@@ -72,13 +74,21 @@ class Display(Bar):
             self._task = self._bar.add_task(title, total=rounds, accuracy="")
 
     def round_done(self, round: int, rows: list[Row], entries: list[Entry]) -> None:
-        """Show a finished round, and every client that failed in it."""
+        """Show a finished round, every client that failed in it, and the first one in which a model diverged."""
         for entry in entries:
             if entry.error:
                 self.console.print(
                     f"round {round}: client {entry.client} failed to {entry.phase}: {entry.error}",
                     markup=False,
                 )
+        lost = {row.client for row in rows if not math.isfinite(row.loss)}
+        if lost and not self._has_diverged:
+            self._has_diverged = True
+            self.console.print(
+                f"round {round}: training has diverged: models of {len(lost)} of {len({row.client for row in rows})} "
+                "clients give no finite loss, and their accuracies mean nothing. A smaller lr helps most",
+                markup=False,
+            )
         accuracy = mean_accuracy(rows, "test")
         text = f"test accuracy {accuracy:.1%}" if accuracy is not None else None
         if self._bar:

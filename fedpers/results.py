@@ -189,7 +189,8 @@ def summarize(run: Run) -> dict[str, Any]:
     """Build a run's summary: the last round and the one chosen on validation, by split and model.
 
     The best round on test is there too, under a name that says what it is: it must not be the headline. Clients that
-    never train are counted apart, under `unseen`, after the last round.
+    never train are counted apart, under `unseen`, after the last round. `diverged` has the first round in which a model
+    had no finite loss, and the number of clients with such models.
     """
     is_unseen = run.metrics.client.isin(run.unseen)
     table = run.metrics[~is_unseen]
@@ -211,6 +212,8 @@ def summarize(run: Run) -> dict[str, Any]:
                     summary[name].setdefault(split, {})[model] = {"round": number, **figures}
     if run.unseen:
         summary["unseen"] = _last(run.metrics[is_unseen])
+    lost = run.metrics[~np.isfinite(run.metrics.loss)]
+    summary["diverged"] = None if lost.empty else {"round": int(lost["round"].min()), "clients": lost.client.nunique()}
     return summary | _totals(run)
 
 

@@ -58,6 +58,7 @@ def test_summary_by_hand(run) -> None:
     assert summary["bytes"] == {"up": {"weights": 300}, "down": {"control": 24}}
     assert summary["client_seconds"] == pytest.approx(1.5)
     assert summary["num_failures"] == 0
+    assert summary["diverged"] is None
 
 
 def test_first_of_equal_rounds_is_selected(tmp_path) -> None:

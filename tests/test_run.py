@@ -192,6 +192,14 @@ def test_a_failed_federation_keeps_its_rounds_and_exits_1(cli) -> None:
     assert [path.name for path in Path("run/metrics").iterdir()] == ["round-00001.parquet"]
 
 
+def test_divergence_is_said_once_and_written_down(cli) -> None:
+    code, _, err = cli(*SMALL, "strategy=fedavg", "lr=1e30", "eval_every=1")
+    assert code == 0
+    assert err.count("round 1: training has diverged: models of 4 of 4 clients give no finite loss") == 1
+    assert err.count("diverged") == 1
+    assert json.loads(Path("run/summary.json").read_text())["diverged"] == {"round": 1, "clients": 4}
+
+
 def test_an_algorithm_and_its_yaml_from_outside(cli, tmp_path) -> None:
     folder = tmp_path / "mine" / "strategy"
     folder.mkdir(parents=True)
