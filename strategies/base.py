@@ -66,11 +66,15 @@ class Seeded(FedAvg):
 
         Without a single valid reply that is an empty dictionary and None.
         """
-        valid, _ = self._check_and_log_replies(sorted(replies, key=self.client_of), is_train=True)
+        valid = self._valid(replies)
         if not valid:
             return {}, None
         sent = {self.client_of(reply): records.from_record(_arrays(reply.content)) for reply in valid}
         return sent, self.train_metrics_aggr_fn([reply.content for reply in valid], self.weighted_by_key)
+
+    def _valid(self, replies: Iterable[Message]) -> list[Message]:
+        """Return the replies without an error in the order of their clients; errors are logged."""
+        return self._check_and_log_replies(sorted(replies, key=self.client_of), is_train=True)[0]
 
 
 class ServerAverage(Seeded):
@@ -89,7 +93,7 @@ class ServerAverage(Seeded):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Sum replies in the order of their clients, and give integer buffers their type again."""
-        valid, _ = self._check_and_log_replies(sorted(replies, key=self.client_of), is_train=True)
+        valid = self._valid(replies)
         if not valid:
             return None, None
         contents = [reply.content for reply in valid]

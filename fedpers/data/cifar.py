@@ -33,7 +33,7 @@ class _Form:
     label_bytes: int
     num_classes: int
     torchvision: Any
-    label_byte: int = -1
+    label_byte: int = 0
 
     @property
     def accepted(self) -> tuple[str, ...]:
@@ -137,7 +137,8 @@ def _load(
 
 def _read_binary(form: _Form, root: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     record = form.label_bytes + _PIXELS
-    parts = []
+    parts: list[NDArray[np.uint8]] = []
+    labels: list[NDArray[np.int64]] = []
     for member in form.members:
         path = root / form.folder / member
         if not path.is_file():
@@ -149,13 +150,10 @@ def _read_binary(form: _Form, root: Path) -> tuple[NDArray[np.uint8], NDArray[np
                 "truncated or no CIFAR file. Remove it and fetch it again"
             )
         parts.append(data.reshape(-1, record))
-        labels = parts[-1][:, form.label_byte % form.label_bytes].astype(np.int64)
-        files.check_labels(labels, 0, form.num_classes - 1, str(path))
-    records = np.concatenate(parts)
-    planes = records[:, form.label_bytes :].reshape(-1, 3, 32, 32)
-    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), records[:, form.label_byte % form.label_bytes].astype(
-        np.int64
-    )
+        labels.append(parts[-1][:, form.label_byte].astype(np.int64))
+        files.check_labels(labels[-1], 0, form.num_classes - 1, str(path))
+    planes = np.concatenate(parts)[:, form.label_bytes :].reshape(-1, 3, 32, 32)
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), np.concatenate(labels)
 
 
 def _read_python(form: _Form, root: Path, download: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

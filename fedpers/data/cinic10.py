@@ -6,7 +6,7 @@ Two forms are read: its folder of images, and the Parquet files of `flwrlabs/cin
 
 from pathlib import Path
 
-from fedpers.data import files, hugging_face, image_folder, parquet
+from fedpers.data import hugging_face, image_folder, parquet
 from fedpers.data.gathering import Gathering
 from fedpers.data.images import Images
 from fedpers.errors import UserError
@@ -37,10 +37,8 @@ def cinic10(root: str, *, download: bool, mean: tuple[float, ...] | None, std: t
             if tuple(classes) != CLASSES:
                 raise UserError(f"{folder} holds the classes {', '.join(classes)}. Accepted: {', '.join(CLASSES)}")
             return images
-    if not hugging_face.present("cinic10", top) and not download:
-        forms = ("{train,valid,test}/CLASS/*.png", "CINIC-10/{train,valid,test}/CLASS/*.png", "**/*.parquet")
-        raise files.missing("cinic10", top, forms)
-    found = hugging_face.locate("cinic10", top, _HUB, None, "*.parquet", download)
+    folders = ("{train,valid,test}/CLASS/*.png", "CINIC-10/{train,valid,test}/CLASS/*.png")
+    found = hugging_face.locate("cinic10", top, _HUB, download=download, others=folders)
     columns = parquet.Columns("image", "label", None, f"Accepted: the columns of {_HUB}")
     table = parquet.read(found, columns, gathering, len(CLASSES))
     return Images("cinic10", gathering.pixels(), table.labels, len(CLASSES), mean, std)

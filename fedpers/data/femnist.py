@@ -41,9 +41,8 @@ def femnist(root: str, *, download: bool, mean: tuple[float, ...] | None, std: t
     if leaf:
         labels, owners = _read_leaf(leaf, gathering)
         return Images("femnist", gathering.pixels(), labels, NUM_CLASSES, mean, std, owners)
-    if not hugging_face.present("femnist", folder) and not download:
-        raise files.missing("femnist", folder, (*_LEAF, *(f"femnist/{form}" for form in _LEAF), "**/*.parquet"))
-    found = hugging_face.locate("femnist", folder, _HUB, None, "*.parquet", download)
+    others = (*_LEAF, *(f"femnist/{form}" for form in _LEAF))
+    found = hugging_face.locate("femnist", folder, _HUB, download=download, others=others)
     columns = parquet.Columns("image", "character", "writer_id", f"Accepted: the columns of {_HUB}")
     table = parquet.read(found, columns, gathering, NUM_CLASSES)
     return Images("femnist", gathering.pixels(), table.labels, NUM_CLASSES, mean, std, table.owners)

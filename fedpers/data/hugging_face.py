@@ -50,7 +50,7 @@ def hugging_face(
     """
     folder = Path(root).expanduser()
     name = path.rpartition("/")[2] if path else folder.resolve().name
-    found = locate(name, folder, path, revision, pattern, download)
+    found = locate(name, folder, path, download=download, revision=revision, pattern=pattern)
     columns = parquet.Columns(
         image, label, owner, "Name the right one: dataset.image, dataset.label, dataset.owner (null for none)"
     )
@@ -59,23 +59,41 @@ def hugging_face(
     return Images(name, gathering.pixels(), table.labels, table.num_classes, mean, std, table.owners)
 
 
-def locate(name: str, root: Path, path: str | None, revision: str | None, pattern: str, download: bool) -> list[Path]:
+def locate(
+    name: str,
+    root: Path,
+    path: str | None,
+    *,
+    download: bool,
+    revision: str | None = None,
+    pattern: str = "*.parquet",
+    others: tuple[str, ...] = (),
+) -> list[Path]:
     """Return a dataset's Parquet files, fetched from the hub if they are missing and may be.
+
+    Args:
+        name: What the dataset is called here.
+        root: Where files are looked for: in the folder of its name, otherwise in `root` itself.
+        path: The dataset on the hub, OWNER/NAME; None if it is not there.
+        download: Whether files may be fetched.
+        revision: Branch, tag or commit to fetch; None for the newest.
+        pattern: Which files, by the ends of their paths.
+        others: Further forms that would have been accepted, for the message.
 
     Raises:
         UserError: there are none.
     """
-    forms = (f"{name}/**/{pattern}", f"**/{pattern}")
-    found = present(name, root, pattern)
+    forms = (*others, f"{name}/**/{pattern}", f"**/{pattern}")
+    found = _present(name, root, pattern)
     if not found and download and path is not None:
         files.download(name, root, forms, lambda: _fetch(path, revision, pattern, root / name))
-        found = present(name, root, pattern)
+        found = _present(name, root, pattern)
     if not found:
         raise files.missing(name, root, forms)
     return found
 
 
-def present(name: str, root: Path, pattern: str = "*.parquet") -> list[Path]:
+def _present(name: str, root: Path, pattern: str) -> list[Path]:
     """Return a dataset's Parquet files: those in the folder of its name, otherwise those in `root`."""
     return parquet.find(root / name, pattern) or parquet.find(root, pattern)
 
