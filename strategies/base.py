@@ -145,6 +145,14 @@ class Algorithm(Client):
         if not holds:
             raise UserError(f"strategy.{key}={getattr(self, key)} is not possible. Accepted: {accepted}")
 
+    def require_one_architecture(self, config: Config) -> None:
+        """Raise a UserError when clients have models of several architectures, whose weights cannot be mixed."""
+        if len(config.model.get("mixture", ())) > 1:
+            raise UserError(
+                f"strategy={config.choices.get('strategy')} mixes clients' weights, which models of several "
+                "architectures (model.mixture) do not allow. Accepted: one model for all clients"
+            )
+
     def server(self, federation: Federation) -> Strategy:
         """Return the server half."""
         return ServerAverage(federation)

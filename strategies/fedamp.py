@@ -24,8 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from fedpers.client import State, Task, Update
+from fedpers.config import Config
 from fedpers.errors import unknown_name
 from fedpers.federation import Federation
+from fedpers.models.staged import Staged
 from fedpers.training import Batch, cross_entropy
 from strategies.base import Algorithm, StateServer
 from strategies.proximal import half_squared_distance
@@ -59,6 +61,10 @@ class FedAMP(Algorithm):
         self.require("alpha", self.alpha >= 0, "at least 0")
         if self.attention not in ("cosine", "distance"):
             raise unknown_name("strategy.attention", self.attention, ("cosine", "distance"))
+
+    def check(self, model: Staged, config: Config) -> None:
+        """Check that models can be mixed."""
+        self.require_one_architecture(config)
 
     def is_personal(self, key: str) -> bool:
         """Keep all weights; what is sent is a copy for the server alone."""

@@ -124,6 +124,11 @@ def test_fedamp_with_lambda_zero_is_local(federate) -> None:
     assert not federate("strategy=fedamp", "strategy.lambda_prox=1").metrics.equals(alone)
 
 
+def test_fedamp_wants_one_architecture(federate) -> None:
+    with pytest.raises(UserError, match="strategy=fedamp mixes clients' weights"):
+        federate("strategy=fedamp", "model=mixed")
+
+
 TWO = ([[1.0], [-1.0]], [0, 1])
 
 

@@ -1,0 +1,148 @@
+"""FedFomo: every client moves towards those of other clients' models that answer its own samples better.
+
+Zhang, Sapra, Fidler, Yeung and Alvarez, "Personalized Federated Learning with First Order Model Optimization", ICLR
+2021, https://arxiv.org/abs/2012.08565, Eqs. 3 to 5 and Algorithm 1.
+
+    Client i   g_n = (L_i(θ_i) − L_i(θ_n)) / ‖θ_n − θ_i‖,  w_n = max(0, g_n),  w*_n = w_n / Σ_m w_m, if one is above 0
+               θ_i ← θ_i + Σ_n w*_n (θ_n − θ_i), then E epochs of SGD on CE(f(x; θ)); sends θ_i and the g_n
+    Server     p_i ← p_i + g;  sends client i up to M other clients' models, one after the other: with probability ε
+               any of the rest, otherwise the one with the largest p_in, equals in random order
+
+L_i is the mean cross-entropy on the client's validation samples (training samples if it has none). Nothing is averaged
+on the server; p starts at 0. The personal model is θ_i after local training. A client that has never been sampled uses
+the initial model. With M = 0 this is Local, to the last bit.
+
+Deviations: a client mixes when a round starts, what others sent in earlier rounds into its own trained model; in the
+paper it mixes when the round ends, what was sent in the same round into the model from before its local training, and
+its own trained model is one of the θ_n. ε stays as it is; in the paper it falls. Of a client that is not sampled, the
+last model stands. A g_n that is not finite, or without distance, counts as 0. Under `batch_norm=aggregate` running
+statistics are part of θ, otherwise they stay at home.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from fedpers import seeds
+from fedpers.client import State, Task, Update
+from fedpers.config import Config
+from fedpers.federation import Federation
+from fedpers.models.batch_norm import local_keys
+from fedpers.models.staged import Staged
+from fedpers.training import score
+from strategies import personal
+from strategies.base import Algorithm, StateServer
+
+MODEL, CLIENTS, GAINS = "model/", "affinity/clients", "affinity/gains"
+
+
+@dataclass(frozen=True)
+class FedFomo(Algorithm):
+    """First-order model optimization.
+
+    Args:
+        downloads: Most models M of other clients that a client is sent in a round.
+        epsilon: Probability ε that one of them is drawn at random.
+    """
+
+    downloads: int
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        self.require("downloads", self.downloads >= 0, "at least 0")
+        self.require("epsilon", 0 <= self.epsilon <= 1, "0 to 1")
+
+    def check(self, model: Staged, config: Config) -> None:
+        """Check that models can be mixed."""
+        if self.downloads:
+            self.require_one_architecture(config)
+
+    def is_personal(self, key: str) -> bool:
+        """Keep all weights; what is sent is a copy."""
+        return True
+
+    def server(self, federation: Federation) -> "ModelServer":
+        """Return the server half."""
+        return ModelServer(federation, self)
+
+    def train(self, task: Task) -> Update:
+        """Mix, train, and send one's model with what the others' were worth."""
+        gains = self.mix(task)
+        loss = task.fit()
+        send: State = {}
+        if self.downloads:
+            send = {MODEL + key: w for key, w in _mixed_part(task).items()}
+            send |= {CLIENTS: torch.tensor([*gains], dtype=torch.int64), GAINS: torch.tensor([*gains.values()])}
+        return Update(send=send, keep=task.personal(), metrics={"loss": loss})
+
+    def mix(self, task: Task) -> dict[int, float]:
+        """Move the model towards better ones and return g by client."""
+        if CLIENTS not in task.received:
+            return {}
+        data = task.data.val if len(task.data.val) else task.data.train
+        own = personal.copied(_mixed_part(task))
+        start, gains, moves = score(task.model, data).loss, dict[int, float](), dict[int, State]()
+        for row, client in enumerate(task.received[CLIENTS].cpu().tolist()):
+            other = {key: task.received[MODEL + key][row] for key in own}
+            personal.load(task.model, other)
+            moves[client] = {key: other[key] - w for key, w in own.items()}
+            distance = math.sqrt(sum(float(move.square().sum()) for move in moves[client].values()))
+            gain = (start - score(task.model, data).loss) / distance if distance else 0.0
+            gains[client] = gain if math.isfinite(gain) else 0.0
+        total = sum(gain for gain in gains.values() if gain > 0)
+        for client, gain in gains.items():
+            if gain > 0:
+                own = {key: w + gain / total * moves[client][key] for key, w in own.items()}
+        personal.load(task.model, own)
+        return gains
+
+
+def _mixed_part(task: Task) -> State:
+    """Return θ: all floating-point numbers of the model that the BatchNorm policy lets go."""
+    stay = local_keys(task.model, task.config.batch_norm)
+    return {key: w for key, w in task.model.tensors().items() if w.is_floating_point() and key not in stay}
+
+
+class ModelServer(StateServer):
+    """Keeps every client's last model and what others' models were worth to it.
+
+    Args:
+        federation: What the server knows before the first round.
+        rule: The hyper-parameters.
+    """
+
+    def __init__(self, federation: Federation, rule: FedFomo) -> None:
+        """Start without any model, and with p = 0."""
+        super().__init__(federation)
+        self.rule = rule
+        self.models: dict[int, State] = {}
+        self.affinity: dict[int, dict[int, float]] = {}
+
+    def aggregate(self, round: int, sent: dict[int, State]) -> State:
+        """Put down the models, and add up the gains."""
+        for client, state in sent.items() if self.rule.downloads else ():
+            self.models[client] = {key: w for key, w in state.items() if key.startswith(MODEL)}
+            p = self.affinity.setdefault(client, {})
+            for other, gain in zip(state[CLIENTS].tolist(), state[GAINS].tolist(), strict=True):
+                p[other] = p.get(other, 0.0) + gain
+        return {}
+
+    def choose(self, client: int, round: int) -> list[int]:
+        """Return the clients whose models a client is sent."""
+        generator = seeds.numpy_generator(self.federation.config.seed, "downloads", round=round, client=client)
+        rest = generator.permutation(sorted(self.models.keys() - {client})).tolist()
+        p, chosen = self.affinity.get(client, {}), list[int]()
+        for _ in range(min(self.rule.downloads, len(rest))):
+            drawn = generator.random() < self.rule.epsilon
+            chosen.append(rest[0] if drawn else max(rest, key=lambda other: p.get(other, 0.0)))
+            rest.remove(chosen[-1])
+        return chosen
+
+    def send_to(self, client: int, round: int) -> State:
+        """Return the chosen models, stacked."""
+        chosen = self.choose(client, round)
+        models = [self.models[other] for other in chosen]
+        stacked = {key: torch.stack([model[key] for model in models]) for key in (models[0] if models else ())}
+        return {CLIENTS: torch.tensor(chosen), **stacked} if chosen else {}
