@@ -1,5 +1,6 @@
 """Rounds and bytes to a target accuracy: `python -m experiments.convergence`, on the runs of the comparison."""
 
+import dataclasses
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +13,23 @@ from experiments.study import Study, main
 from fedpers import metrics
 
 SHARE = 0.95
+SHOWN = frozenset(
+    (
+        "FedD2S",
+        "FedD2S, own heads",
+        "Local",
+        "FedAvg",
+        "FedAvg + FT",
+        "FedPer",
+        "FedRep",
+        "Ditto",
+        "FD",
+        "FedProto",
+        "FedDyn",
+        "FedALA",
+    )
+)
+"""What the comparison's methods are represented by: more curves could not be told apart."""
 
 Reached = tuple[float, float]
 """The round in which a run reached a target, and the MB sent until then."""
@@ -69,7 +87,10 @@ def _mean(first: dict[int, Reached], part: Callable[[Reached], float], form: str
 STUDY = Study(
     name="convergence",
     question="How many rounds, and how many bytes, does each method need to reach an accuracy?",
-    scales=comparison.SCALES,
+    scales={
+        name: dataclasses.replace(scale, arms=tuple(arm for arm in scale.arms if arm.name in SHOWN))
+        for name, scale in comparison.SCALES.items()
+    },
     draw=lambda found, folder: figures.curves(found, folder, "convergence"),
     sections=sections,
     runs_of="comparison",
