@@ -58,7 +58,7 @@ class Seeded(FedAvg):
         """Be told the personal models' mean validation accuracy over clients; nothing follows from it by default."""
 
     def send_to(self, client: int, round: int) -> State:
-        """Return what one client alone is sent in a round; nothing by default."""
+        """Return what one client alone is sent when it trains; nothing by default, and never when it is scored."""
         return {}
 
     def receive(self, replies: Iterable[Message]) -> tuple[dict[int, State], MetricRecord | None]:
@@ -108,7 +108,7 @@ class StateServer(ServerAverage):
     """Aggregate by a rule of one's own, which sees what each client sent."""
 
     def aggregate(self, round: int, sent: dict[int, State]) -> State:
-        """Return the weights that all clients are sent next; none if they keep their own.
+        """Return what all clients are sent next, when they train and when they are scored: weights, extras, or nothing.
 
         Args:
             round: The round, counted from 1.

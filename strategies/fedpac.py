@@ -124,11 +124,12 @@ class CollaborationServer(PrototypeServer):
         """Start without heads: clients use their initial ones."""
         super().__init__(federation)
         self.known: dict[int, State] = {}
+        self.centroids: State = {}
 
     def aggregate(self, round: int, sent: dict[int, State]) -> State:
         """Move the centroids, put down heads and statistics, and average θ by training samples."""
         if all(MEAN in state for state in sent.values()):
-            super().aggregate(round, sent)
+            self.centroids = super().aggregate(round, sent)
         for client, state in sent.items():
             if VARIANCE in state and all(w.isfinite().all() for w in state.values()):
                 self.known[client] = {k: w for k, w in state.items() if k.startswith((HEAD, MOMENTS, VARIANCE))}
@@ -142,9 +143,9 @@ class CollaborationServer(PrototypeServer):
     def send_to(self, client: int, round: int) -> State:
         """Return the centroids, and φ̃_k to a client whose head is known."""
         if client not in self.known:
-            return self.prototypes
+            return self.centroids
         states = [state for _, state in sorted(self.known.items())]
         variances = torch.stack([state[VARIANCE].double() for state in states])
         alpha = mixing_weights(self.gram, variances, sorted(self.known).index(client))
         heads = {key: torch.stack([state[key] for state in states]) for key in states[0] if key.startswith(HEAD)}
-        return self.prototypes | {key: torch.tensordot(alpha.float(), w, 1) for key, w in heads.items()}
+        return self.centroids | {key: torch.tensordot(alpha.float(), w, 1) for key, w in heads.items()}

@@ -117,19 +117,18 @@ class NearestPrototype(nn.Module):
 
 
 class PrototypeServer(ClassMeansServer):
-    """Gives every client the prototypes of all.
+    """Gives every client the prototypes of all, also those that are scored only.
 
     Args:
         federation: What the server knows before the first round.
     """
 
     def __init__(self, federation: Federation) -> None:
-        """Start without prototypes."""
+        """Expect what clients of FedProto send."""
         super().__init__(federation, MEAN, COUNT)
-        self.prototypes: State = {}
 
     def aggregate(self, round: int, sent: dict[int, State]) -> State:
-        """Put down what was sent and average anew: a prototype for each class that some client holds."""
+        """Put down what was sent and return a prototype for each class that some client holds."""
         super().aggregate(round, sent)
         known = [pair for _, pair in sorted(self.means.items())]
         total = torch.stack([count for _, count in known]).sum(0)
@@ -138,9 +137,4 @@ class PrototypeServer(ClassMeansServer):
             present = count > 0
             sums[present] += count[present, None] * mean
         held = total > 0
-        self.prototypes = {GLOBAL: sums[held] / total[held, None], CLASS: held.nonzero().flatten()}
-        return {}
-
-    def send_to(self, client: int, round: int) -> State:
-        """Return the prototypes."""
-        return self.prototypes
+        return {GLOBAL: sums[held] / total[held, None], CLASS: held.nonzero().flatten()}

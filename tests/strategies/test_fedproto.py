@@ -58,14 +58,20 @@ def test_personal_model_is_the_nearest_prototype_or_the_classifier() -> None:
 def test_server_weighs_by_samples_and_remembers_absent_clients() -> None:
     federation = SimpleNamespace(nodes={0: 10, 1: 11, 2: 12}, num_classes=3)
     server = PrototypeServer(federation)  # type: ignore[arg-type]
-    assert server.send_to(0, 1) == {}
     own = {MEAN: torch.tensor([[1.0, 0.0], [2.0, 2.0]]), COUNT: torch.tensor([3, 0, 1])}
     other = {MEAN: torch.tensor([[9.0, 9.0]]), COUNT: torch.tensor([0, 2, 0])}
     server.aggregate(1, {0: own, 1: other})
-    server.aggregate(2, {1: {MEAN: torch.tensor([[5.0, 4.0]]), COUNT: torch.tensor([1, 0, 0])}})
-    sent = server.send_to(2, 2)
+    sent = server.aggregate(2, {1: {MEAN: torch.tensor([[5.0, 4.0]]), COUNT: torch.tensor([1, 0, 0])}})
     assert sent[CLASS].tolist() == [0, 2]
     assert sent[GLOBAL].tolist() == [[2.0, 1.0], [2.0, 2.0]]  # (3 * 1 + 5) / 4, (3 * 0 + 4) / 4
+
+
+def test_prototypes_reach_clients_that_are_scored(federate) -> None:
+    """The trap: what `send_to` gives is not there in evaluation."""
+    choice = ["strategy=fedproto", "participation=0.5", "unseen=0.25"]
+    nearest, classifier = federate(*choice), federate(*choice, "strategy.inference=classifier")
+    losses = [personal(run).set_index(["round", "client", "split"]).loss.sort_index() for run in (nearest, classifier)]
+    assert (losses[0] != losses[1]).all()
 
 
 def test_lambda_zero_with_the_classifier_is_local(federate) -> None:
