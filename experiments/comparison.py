@@ -28,7 +28,7 @@ SCALES = {
         tuning_seeds=TUNING_SEEDS[:1],
     ),
     "laptop": Scale(
-        common=merge(FASHION_MNIST, ("eval_every=2",)),
+        common=merge(FASHION_MNIST, ("eval_every=6",)),
         arms=methods(LRS),
         conditions=few_samples(0.5, 0.1),
         seeds=THREE_SEEDS,

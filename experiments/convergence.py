@@ -1,4 +1,7 @@
-"""Rounds and bytes to a target accuracy: `python -m experiments.convergence`, on the runs of the comparison."""
+"""Rounds and bytes to a target accuracy: `python -m experiments.convergence`, on the runs of the comparison.
+
+Where the comparison scores too seldom for a curve, its chosen settings are run again.
+"""
 
 import dataclasses
 import statistics
@@ -9,7 +12,7 @@ from experiments import comparison, figures
 from experiments.outcome import Outcome, cumulative_megabytes
 from experiments.pages import markdown_table
 from experiments.plan import REFERENCE
-from experiments.study import Study, main
+from experiments.study import Study, main, merge
 from fedpers import metrics
 
 SHARE = 0.95
@@ -88,7 +91,11 @@ STUDY = Study(
     name="convergence",
     question="How many rounds, and how many bytes, does each method need to reach an accuracy?",
     scales={
-        name: dataclasses.replace(scale, arms=tuple(arm for arm in scale.arms if arm.name in SHOWN))
+        name: dataclasses.replace(
+            scale,
+            common=merge(scale.common, ("eval_every=1",)) if name == "laptop" else scale.common,
+            arms=tuple(arm for arm in scale.arms if arm.name in SHOWN),
+        )
         for name, scale in comparison.SCALES.items()
     },
     draw=lambda found, folder: figures.curves(found, folder, "convergence"),
