@@ -12,7 +12,7 @@ from experiments import comparison, figures
 from experiments.outcome import Outcome, cumulative_megabytes
 from experiments.pages import markdown_table
 from experiments.plan import REFERENCE
-from experiments.study import Study, main, merge
+from experiments.study import Scale, Study, main, merge
 from fedpers import metrics
 
 SHARE = 0.95
@@ -87,17 +87,18 @@ def _mean(first: dict[int, Reached], part: Callable[[Reached], float], form: str
     return form.format(statistics.fmean(map(part, first.values()))) if first else "–"
 
 
+def _scale(name: str) -> Scale:
+    scale = comparison.SCALES[name]
+    shown = dataclasses.replace(scale, arms=tuple(arm for arm in scale.arms if arm.name in SHOWN))
+    if name != "laptop":
+        return shown
+    return dataclasses.replace(shown, common=merge(scale.common, ("eval_every=1",)), tag="scored-every-round")
+
+
 STUDY = Study(
     name="convergence",
     question="How many rounds, and how many bytes, does each method need to reach an accuracy?",
-    scales={
-        name: dataclasses.replace(
-            scale,
-            common=merge(scale.common, ("eval_every=1",)) if name == "laptop" else scale.common,
-            arms=tuple(arm for arm in scale.arms if arm.name in SHOWN),
-        )
-        for name, scale in comparison.SCALES.items()
-    },
+    scales={name: _scale(name) for name in comparison.SCALES},
     draw=lambda found, folder: figures.curves(found, folder, "convergence"),
     sections=sections,
     runs_of="comparison",

@@ -67,7 +67,8 @@ class Plan:
         if key not in self._jobs:
             condition, arm = pair
             values = [f"{key.rpartition('.')[2]}={value:g}" for key, value in setting]
-            words = [_slug(arm.name), _slug(condition.name), *values, f"seed={seed}"]
+            tag = "" if seed in self.scale.tuning_seeds else self.scale.tag
+            words = [_slug(arm.name), _slug(condition.name), *values, f"seed={seed}", tag]
             name = ",".join(word for word in words if word)
             self._jobs[key] = Job(name, dataclasses.replace(config, out=str(self.folder / name)))
         return self._jobs[key]

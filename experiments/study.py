@@ -80,6 +80,7 @@ class Scale:
         seeds: Seeds that are reported.
         tuning_seeds: Seeds that hyper-parameters are chosen on; none of those reported. Empty: nothing is tuned.
         tuning: Further overrides of the runs on these seeds, e.g. fewer evaluations.
+        tag: Is added to the names of reported runs, where two studies have different ones in one folder.
     """
 
     common: Overrides
@@ -88,6 +89,7 @@ class Scale:
     seeds: tuple[int, ...]
     tuning_seeds: tuple[int, ...] = ()
     tuning: Overrides = ()
+    tag: str = ""
 
     def __post_init__(self) -> None:
         """Keep tuning away from what is reported."""

@@ -110,6 +110,17 @@ def test_table_says_what_the_runs_say(conduct: Conduct) -> None:
         assert float(row["quarter_mean"]) == pytest.approx(sum(early) / 2)
 
 
+def test_convergence_tunes_with_the_comparison_and_overwrites_none_of_its_runs(tmp_path: Path) -> None:
+    ours, theirs = (plan.Plan(study(name).scales["laptop"], (), tmp_path) for name in ("convergence", "comparison"))
+    trials = [
+        {job.name: job.config for tried in each.trials().values() for made in tried.values() for job in made}
+        for each in (ours, theirs)
+    ]
+    assert trials[0].items() <= trials[1].items()
+    names = [{job.name for jobs in each.reported({}).values() for job in jobs.values()} for each in (ours, theirs)]
+    assert not names[0] & names[1]
+
+
 def test_pfllibs_table_stands_beside_ours(conduct: Conduct) -> None:
     folder = conduct("pfllib")
     for strategy, name, published in (("fedavg", "FedAvg", "85.85"), ("fedrep", "FedRep", "97 to 98")):
