@@ -15,6 +15,7 @@ in evaluation mode, once a round.
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -60,4 +61,5 @@ class FedNTD(Algorithm):
 
 def not_true(logits: Tensor, labels: Tensor) -> Tensor:
     """Return logits (n, classes) without each sample's own class: (n, classes - 1)."""
-    return logits[F.one_hot(labels, logits.shape[1]) == 0].view(len(labels), -1)
+    others = torch.ones_like(logits, dtype=torch.bool).scatter(1, labels[:, None], False)
+    return logits[others].view(len(labels), -1)
