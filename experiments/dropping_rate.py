@@ -3,18 +3,8 @@
 import sys
 
 from experiments import figures
-from experiments.scales import (
-    CIFAR,
-    CIFAR10,
-    DIGITS,
-    FASHION_MNIST,
-    FIVE_SEEDS,
-    LOCAL,
-    THREE_SEEDS,
-    dirichlet,
-    few_samples,
-)
-from experiments.study import Arm, Scale, Study, main, merge
+from experiments.scales import LOCAL, laptop, paper, smoke
+from experiments.study import Arm, Study, main
 
 
 def arms(*intervals: int) -> tuple[Arm, ...]:
@@ -30,11 +20,7 @@ def arms(*intervals: int) -> tuple[Arm, ...]:
     )
 
 
-SCALES = {
-    "smoke": Scale(DIGITS, arms(1, 2), dirichlet(0.5), (0, 1)),
-    "laptop": Scale(FASHION_MNIST, arms(1, 2, 4, 6, 12), few_samples(0.5, 0.1), THREE_SEEDS),
-    "paper": Scale(merge(CIFAR, CIFAR10), arms(5, 10, 25, 50), dirichlet(0.5, 0.1), FIVE_SEEDS),
-}
+SCALES = {"smoke": smoke(arms(1, 2)), "laptop": laptop(arms(1, 2, 4, 6, 12)), "paper": paper(arms(5, 10, 25, 50))}
 
 STUDY = Study(
     name="dropping_rate",

@@ -3,18 +3,8 @@
 import sys
 
 from experiments import figures
-from experiments.scales import (
-    CIFAR,
-    CIFAR10,
-    DIGITS,
-    FASHION_MNIST,
-    FIVE_SEEDS,
-    LOCAL,
-    THREE_SEEDS,
-    dirichlet,
-    few_samples,
-)
-from experiments.study import Arm, Scale, Study, main, merge
+from experiments.scales import LOCAL, laptop, paper, smoke
+from experiments.study import Arm, Study, main
 
 
 def through(*cuts: int) -> Arm:
@@ -34,11 +24,7 @@ ARMS = (
     LOCAL,
 )
 
-SCALES = {
-    "smoke": Scale(DIGITS, ARMS, dirichlet(0.5), (0, 1)),
-    "laptop": Scale(FASHION_MNIST, ARMS, few_samples(0.5, 0.1), THREE_SEEDS),
-    "paper": Scale(merge(CIFAR, CIFAR10), ARMS, dirichlet(0.5, 0.1), FIVE_SEEDS),
-}
+SCALES = {"smoke": smoke(ARMS), "laptop": laptop(ARMS), "paper": paper(ARMS)}
 
 STUDY = Study(
     name="dropping_set",

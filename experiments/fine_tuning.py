@@ -1,50 +1,34 @@
 """Shared models, fine-tuned by every client before they are scored: `python -m experiments.fine_tuning`.
 
-FedAvg, FedProx, MOON, SCAFFOLD, FedDyn and FedNTD end with one model for all clients, which the comparison scores as it
-is. Here each is scored after ten epochs at home. Learning rates are those that the comparison chose; SCAFFOLD diverges
-with larger ones.
+FedAvg, FedProx, SCAFFOLD, MOON, FedDyn and FedNTD end with one model for all clients, which the comparison scores as it
+is. Here each is scored after ten epochs at home, its hyper-parameters tuned for that as the comparison tunes them.
 """
 
+import dataclasses
 import sys
 
-from experiments import figures
-from experiments.scales import (
-    CIFAR,
-    CIFAR10,
-    DIGITS,
-    FASHION_MNIST,
-    FIVE_SEEDS,
-    LOCAL,
-    THREE_SEEDS,
-    dirichlet,
-    few_samples,
-)
-from experiments.study import Arm, Scale, Study, main, merge
+from experiments import comparison, figures
+from experiments.scales import KNOWN, LOCAL
+from experiments.study import Arm, Scale, Study, main
 
-OWN = {
-    "FedAvg": ("strategy=fedavg",),
-    "FedProx": ("strategy=fedprox", "strategy.mu=0.01"),
-    "MOON": ("strategy=moon", "strategy.mu=0.1"),
-    "SCAFFOLD": ("strategy=scaffold", "lr=0.02", "momentum=0"),
-    "FedDyn": ("strategy=feddyn",),
-    "FedNTD": ("strategy=fedntd", "strategy.beta=0.3"),
-}
-ARMS = (
-    LOCAL,
-    *(Arm(name, (*own, "finetune_epochs=10")) for name, own in OWN.items()),
-    *(Arm(f"{name} + FT", (*own, "finetune_epochs=10"), "finetuned") for name, own in OWN.items()),
-)
+SHARED = ("fedavg", "fedprox", "scaffold", "moon", "feddyn", "fedntd")
 
-SCALES = {
-    "smoke": Scale(DIGITS, ARMS, dirichlet(0.5), (0, 1)),
-    "laptop": Scale(merge(FASHION_MNIST, ("eval_every=12",)), ARMS, few_samples(0.5, 0.1), THREE_SEEDS),
-    "paper": Scale(merge(CIFAR, CIFAR10), ARMS, dirichlet(0.5, 0.1), FIVE_SEEDS),
-}
+
+def _scale(of: Scale) -> Scale:
+    names = [arm.name for key in SHARED for arm in KNOWN[key].arms]
+    arms = {arm.name: arm for arm in of.arms}
+    return dataclasses.replace(of, arms=(arms[LOCAL.name], *(_fine_tuned(arms[name]) for name in names)))
+
+
+def _fine_tuned(arm: Arm) -> Arm:
+    overrides = (*arm.overrides, "finetune_epochs=10")
+    return dataclasses.replace(arm, name=f"{arm.name} + FT", overrides=overrides, column="finetuned")
+
 
 STUDY = Study(
     name="fine_tuning",
     question="Does one shared model lack anything but fine-tuning at home, whoever trained it?",
-    scales=SCALES,
+    scales={name: _scale(scale) for name, scale in comparison.SCALES.items()},
     draw=lambda found, folder: figures.dots(found, folder, "fine_tuning"),
 )
 

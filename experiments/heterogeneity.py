@@ -3,28 +3,16 @@
 import sys
 
 from experiments import figures
-from experiments.scales import (
-    CIFAR,
-    CIFAR10,
-    DIGITS,
-    FASHION_MNIST,
-    FEDAVG_FT,
-    FEDD2S,
-    FIVE_SEEDS,
-    LOCAL,
-    THREE_SEEDS,
-    dirichlet,
-    few_samples,
-)
-from experiments.study import Scale, Study, main, merge
+from experiments.scales import FEDAVG_FT, FEDD2S, LOCAL, dirichlet, few_samples, laptop, paper, smoke
+from experiments.study import Study, main
 
 ARMS = (FEDD2S, LOCAL, FEDAVG_FT)
 ALPHAS = (0.05, 0.1, 0.3, 0.5, 1.0, 5.0)
 
 SCALES = {
-    "smoke": Scale(DIGITS, ARMS, dirichlet(0.1, 1.0, 5.0), (0, 1)),
-    "laptop": Scale(FASHION_MNIST, ARMS, few_samples(*ALPHAS), THREE_SEEDS),
-    "paper": Scale(merge(CIFAR, CIFAR10), ARMS, dirichlet(*ALPHAS), FIVE_SEEDS),
+    "smoke": smoke(ARMS, dirichlet(0.1, 1.0, 5.0)),
+    "laptop": laptop(ARMS, few_samples(*ALPHAS)),
+    "paper": paper(ARMS, dirichlet(*ALPHAS)),
 }
 
 STUDY = Study(

@@ -3,20 +3,8 @@
 import sys
 
 from experiments import figures
-from experiments.scales import (
-    CIFAR,
-    CIFAR10,
-    DIGITS,
-    FASHION_MNIST,
-    FEDAVG,
-    FEDAVG_FT,
-    FEDD2S,
-    FEW_SAMPLES,
-    FIVE_SEEDS,
-    LOCAL,
-    THREE_SEEDS,
-)
-from experiments.study import Condition, Scale, Study, main, merge
+from experiments.scales import FEDAVG, FEDAVG_FT, FEDD2S, FEW_SAMPLES, LOCAL, laptop, paper, smoke
+from experiments.study import Condition, Study, main, merge
 
 ARMS = (FEDD2S, LOCAL, FEDAVG, FEDAVG_FT)
 
@@ -27,11 +15,9 @@ def ratios(*values: float) -> tuple[Condition, ...]:
 
 
 SCALES = {
-    "smoke": Scale(DIGITS, ARMS, ratios(0.5, 1.0), (0, 1)),
-    "laptop": Scale(
-        merge(FASHION_MNIST, FEW_SAMPLES, ("partition.alpha=0.5",)), ARMS, ratios(0.2, 0.5, 1.0), THREE_SEEDS
-    ),
-    "paper": Scale(merge(CIFAR, CIFAR10), ARMS, ratios(0.2, 0.5, 1.0), FIVE_SEEDS),
+    "smoke": smoke(ARMS, ratios(0.5, 1.0)),
+    "laptop": laptop(ARMS, ratios(0.2, 0.5, 1.0), merge(FEW_SAMPLES, ("partition.alpha=0.5",))),
+    "paper": paper(ARMS, ratios(0.2, 0.5, 1.0)),
 }
 
 STUDY = Study(

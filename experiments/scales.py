@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
-from experiments.study import Arm, Condition, Overrides, merge
+from experiments.study import Arm, Condition, Overrides, Scale, merge
 from fedpers.compose import group_choices
 
 DIGITS: Overrides = (
@@ -177,3 +177,24 @@ def cifar(*alphas: float) -> tuple[Condition, ...]:
         for name, overrides in (("CIFAR-10", CIFAR10), ("CIFAR-100", CIFAR100))
         for condition in dirichlet(*alphas)
     )
+
+
+HALF_AND_TENTH = (0.5, 0.1)
+"""The concentrations that most studies look at: a mixture of classes for every client, and few classes."""
+
+
+def smoke(arms: tuple[Arm, ...], conditions: tuple[Condition, ...] = dirichlet(0.5)) -> Scale:
+    """Return a study's runs on digits, on two seeds."""
+    return Scale(DIGITS, arms, conditions, (0, 1))
+
+
+def laptop(
+    arms: tuple[Arm, ...], conditions: tuple[Condition, ...] = few_samples(*HALF_AND_TENTH), also: Overrides = ()
+) -> Scale:
+    """Return a study's runs on Fashion-MNIST, on three seeds; `also` is what differs from other studies."""
+    return Scale(merge(FASHION_MNIST, also), arms, conditions, THREE_SEEDS)
+
+
+def paper(arms: tuple[Arm, ...], conditions: tuple[Condition, ...] = dirichlet(*HALF_AND_TENTH)) -> Scale:
+    """Return a study's runs on CIFAR-10, on five seeds."""
+    return Scale(merge(CIFAR, CIFAR10), arms, conditions, FIVE_SEEDS)

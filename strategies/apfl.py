@@ -63,7 +63,7 @@ class APFL(Algorithm):
             return F.cross_entropy(model(batch.inputs), batch.labels) + F.cross_entropy(mixed, batch.labels)
 
         loss = task.fit(both, parameters=[*names.values(), *v.values()])
-        keep = task.personal() | personal.store({name: w.detach() for name, w in v.items()} | buffers)
+        keep = task.personal() | personal.store(v | buffers)
         keep[ALPHA] = torch.tensor([alpha])
         return Update(send=task.shared(), keep=keep, metrics={"loss": loss, "alpha": alpha})
 

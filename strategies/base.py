@@ -13,12 +13,13 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 from fedpers import records
-from fedpers.client import Client, State
+from fedpers.client import Client, State, Task
 from fedpers.config import Config
 from fedpers.errors import UserError
 from fedpers.federation import Federation
 from fedpers.models.staged import Staged, stage_of
 from fedpers.packing import average
+from strategies import personal
 
 
 class Seeded(FedAvg):
@@ -156,6 +157,15 @@ class Algorithm(Client):
     def server(self, federation: Federation) -> Strategy:
         """Return the server half."""
         return ServerAverage(federation)
+
+
+class SecondModel(Algorithm):
+    """A personal model beside the shared one: a client is scored by the one in its memory, else by what it received."""
+
+    def personalize(self, task: Task) -> Staged:
+        """Return the personal model, if there is one yet."""
+        personal.load(task.model, personal.stored(task.state))
+        return task.model
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,14 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from fedpers.client import Task, Update
-from fedpers.models.staged import Staged
 from fedpers.training import Batch, cross_entropy
 from strategies import personal
-from strategies.base import Algorithm
+from strategies.base import SecondModel
 from strategies.proximal import half_squared_distance
 
 
 @dataclass(frozen=True)
-class Ditto(Algorithm):
+class Ditto(SecondModel):
     """A personal model with a proximal term.
 
     Args:
@@ -52,8 +51,3 @@ class Ditto(Algorithm):
         loss = task.fit(near if self.lambda_prox else cross_entropy)
         keep |= personal.store(task.model.tensors())
         return Update(send=send, keep=keep, metrics={"loss": loss, "shared_loss": shared_loss})
-
-    def personalize(self, task: Task) -> Staged:
-        """Return v_k."""
-        personal.load(task.model, personal.stored(task.state))
-        return task.model

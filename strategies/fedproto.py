@@ -78,11 +78,11 @@ class FedProto(Algorithm):
 
         def loss(model: nn.Module, batch: Batch) -> Tensor:
             assert isinstance(model, Staged)
-            hidden = model.run_to(batch.inputs, len(model) - 1)
+            features, logits = model.features_and_logits(batch.inputs)
             match = batch.labels[:, None] == classes
-            distance = (hidden.flatten(1) - match.to(rows.dtype) @ rows).square().mean(1)
+            distance = (features - match.to(rows.dtype) @ rows).square().mean(1)
             near = (distance * match.any(1)).mean()
-            return F.cross_entropy(model.run_from(hidden, len(model) - 1), batch.labels) + self.lambda_proto * near
+            return F.cross_entropy(logits, batch.labels) + self.lambda_proto * near
 
         return loss
 
@@ -90,9 +90,8 @@ class FedProto(Algorithm):
         """Return the model with the nearest prototype for a head."""
         if self.inference == "classifier" or GLOBAL not in task.received:
             return task.model
-        *stages, (head, _) = task.model.named_children()
         nearest = NearestPrototype(task.received[GLOBAL], task.received[CLASS], task.data.num_classes)
-        return Staged({**dict(stages), head: nearest})
+        return task.model.with_head(nearest)
 
 
 class NearestPrototype(nn.Module):

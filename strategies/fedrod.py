@@ -47,15 +47,14 @@ class FedRoD(Algorithm):
             return balanced_loss(generic, batch.labels, count) + personal_loss
 
         loss = task.fit(both, parameters=[*task.model.parameters(), *head.values()])
-        keep = task.personal() | personal.store({name: w.detach() for name, w in head.items()})
+        keep = task.personal() | personal.store(head)
         return Update(send=task.shared(), keep=keep, metrics={"loss": loss})
 
     def personalize(self, task: Task) -> Staged:
         """Return the model with both heads."""
         if not personal.stored(task.state):
             return task.model
-        *stages, (name, head) = task.model.named_children()
-        return Staged({**dict(stages), name: TwoHeads(head, _personal_head(task))})
+        return task.model.with_head(TwoHeads(task.model[-1], _personal_head(task)))
 
 
 def _personal_head(task: Task) -> State:

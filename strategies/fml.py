@@ -21,15 +21,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fedpers.client import Task, Update
-from fedpers.models.staged import Staged
 from fedpers.training import Batch
 from strategies import personal
-from strategies.base import Algorithm
+from strategies.base import SecondModel
 from strategies.knowledge import distill
 
 
 @dataclass(frozen=True)
-class FML(Algorithm):
+class FML(SecondModel):
     """Mutual learning of a shared and a personal model.
 
     Args:
@@ -55,14 +54,9 @@ class FML(Algorithm):
             return self._loss(own, shared, batch.labels, self.alpha) + self._loss(shared, own, batch.labels, self.beta)
 
         loss = task.fit(both, parameters=[*task.model.parameters(), *v.values()])
-        keep = task.personal() | personal.store({name: w.detach() for name, w in v.items()} | buffers)
+        keep = task.personal() | personal.store(v | buffers)
         return Update(send=task.shared(), keep=keep, metrics={"loss": loss})
 
     def _loss(self, logits: Tensor, teacher: Tensor, labels: Tensor, share: float) -> Tensor:
         taught = distill(logits, teacher.detach().softmax(1), 1.0).mean()
         return share * F.cross_entropy(logits, labels) + (1 - share) * taught
-
-    def personalize(self, task: Task) -> Staged:
-        """Return v_k."""
-        personal.load(task.model, personal.stored(task.state))
-        return task.model

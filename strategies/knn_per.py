@@ -55,10 +55,10 @@ class KNNPer(Algorithm):
         if self.lambda_knn == 0 or not len(task.data.train):
             return task.model
         model = task.model.eval()
-        *stages, (name, head) = model.named_children()
         (memory,) = collect(lambda inputs: (model.features(inputs),), task.data.train)
-        answers = Neighbours(head, memory, task.data.train.labels, task.data.num_classes, self.neighbours, self.sigma)
-        mixed = Staged({**dict(stages), name: answers})
+        labels, classes = task.data.train.labels, task.data.num_classes
+        answers = Neighbours(model[-1], memory, labels, classes, self.neighbours, self.sigma)
+        mixed = model.with_head(answers)
         answers.share = self._choose(task, mixed, answers) if self.lambda_knn == AUTO else float(self.lambda_knn)
         return mixed
 

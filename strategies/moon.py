@@ -62,12 +62,11 @@ class Moon(Algorithm):
 
         def loss(model: nn.Module, batch: Batch) -> Tensor:
             assert isinstance(model, Staged)
-            hidden = model.run_to(batch.inputs, len(model) - 1)
-            z = hidden.flatten(1)
+            z, logits = model.features_and_logits(batch.inputs)
             near = F.cosine_similarity(z, z_global[batch.index])
             far = F.cosine_similarity(z, z_past[batch.index])
             contrast = F.cross_entropy(torch.stack([near, far], 1) / self.temperature, torch.zeros_like(batch.labels))
-            return F.cross_entropy(model.run_from(hidden, len(model) - 1), batch.labels) + self.mu * contrast
+            return F.cross_entropy(logits, batch.labels) + self.mu * contrast
 
         return loss
 

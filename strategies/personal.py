@@ -9,8 +9,8 @@ PREFIX = "personal/"
 
 
 def store(tensors: State) -> State:
-    """Return a model's tensors as they are kept in a client's memory."""
-    return {PREFIX + key: tensor for key, tensor in tensors.items()}
+    """Return a model's tensors, detached, as they are kept in a client's memory."""
+    return {PREFIX + key: tensor.detach() for key, tensor in tensors.items()}
 
 
 def stored(state: State) -> State:

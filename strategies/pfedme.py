@@ -21,14 +21,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fedpers.client import Task, Update
-from fedpers.models.staged import Staged
 from fedpers.training import Batch
 from strategies import personal
-from strategies.base import Algorithm
+from strategies.base import SecondModel
 
 
 @dataclass(frozen=True)
-class PFedMe(Algorithm):
+class PFedMe(SecondModel):
     """Envelope steps around an inner problem.
 
     Args:
@@ -70,8 +69,3 @@ class PFedMe(Algorithm):
         task.fit(envelope)
         keep = task.personal() | personal.store(theta | buffers)
         return Update(send=task.shared(), keep=keep, metrics={"loss": float(torch.stack(losses).mean())})
-
-    def personalize(self, task: Task) -> Staged:
-        """Return θ_k."""
-        personal.load(task.model, personal.stored(task.state))
-        return task.model

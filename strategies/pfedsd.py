@@ -20,15 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedpers.client import Task, Update
-from fedpers.models.staged import Staged
 from fedpers.training import Batch, Objective, cross_entropy
 from strategies import personal
-from strategies.base import Algorithm
+from strategies.base import SecondModel
 from strategies.knowledge import answers, distill
 
 
 @dataclass(frozen=True)
-class PFedSD(Algorithm):
+class PFedSD(SecondModel):
     """Self-distillation across rounds.
 
     Args:
@@ -65,8 +64,3 @@ class PFedSD(Algorithm):
             return F.cross_entropy(logits, batch.labels) + self.lambda_kd * past_term
 
         return loss
-
-    def personalize(self, task: Task) -> Staged:
-        """Return the model as it was after the client's last training."""
-        personal.load(task.model, personal.stored(task.state))
-        return task.model

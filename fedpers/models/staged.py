@@ -61,6 +61,16 @@ class Staged(nn.Sequential):
         """Return what enters the head, flat: (N, d)."""
         return self.run_to(inputs, len(self) - 1).flatten(1)
 
+    def features_and_logits(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what enters the head, flat, (N, d), and the logits."""
+        hidden = self.run_to(inputs, len(self) - 1)
+        return hidden.flatten(1), self.run_from(hidden, len(self) - 1)
+
+    def with_head(self, head: nn.Module) -> "Staged":
+        """Return a model of the same stages with another head; this one stays as it is."""
+        *stages, (name, _) = self.named_children()
+        return Staged({**dict(stages), name: head})
+
     def check_stages(self, names: tuple[str, ...], key: str) -> None:
         """Raise a UserError when a configuration key names a stage that the model lacks."""
         for name in names:
