@@ -1,4 +1,4 @@
-"""Every study from its first run to its page, at the scale that takes seconds; its parts against hand-worked cases."""
+"""Every study from its first run to its page, at the scale that takes seconds; then what happens when it runs again."""
 
 import csv
 import dataclasses
@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from experiments import jobs, plan, tuning
-from experiments.jobs import Job, Tally, Workshop
-from experiments.scales import LOCAL, dirichlet, methods
+from experiments import jobs, tuning
+from experiments.jobs import Tally, Workshop
+from experiments.scales import LOCAL
 from experiments.study import Condition, Scale, Study, main, merge
-from fedpers.build import build
-from fedpers.compose import compose_config, group_choices
+from fedpers.compose import compose_config
 from fedpers.results import Run
 
 NAMES = (
@@ -108,17 +107,6 @@ def test_table_says_what_the_runs_say(conduct: Conduct) -> None:
             for s in (0, 1)
         ]  # six rounds: the first quarter ends in the second
         assert float(row["quarter_mean"]) == pytest.approx(sum(early) / 2)
-
-
-def test_convergence_tunes_with_the_comparison_and_overwrites_none_of_its_runs(tmp_path: Path) -> None:
-    ours, theirs = (plan.Plan(study(name).scales["laptop"], (), tmp_path) for name in ("convergence", "comparison"))
-    trials = [
-        {job.name: job.config for tried in each.trials().values() for made in tried.values() for job in made}
-        for each in (ours, theirs)
-    ]
-    assert trials[0].items() <= trials[1].items()
-    names = [{job.name for jobs in each.reported({}).values() for job in jobs.values()} for each in (ours, theirs)]
-    assert not names[0] & names[1]
 
 
 def test_pfllibs_table_stands_beside_ours(conduct: Conduct) -> None:
@@ -235,64 +223,6 @@ def test_two_worker_processes_write_what_one_does(tmp_path: Path, cache: Path) -
     for number in (1, 2):
         assert main(toy, [f"out={tmp_path / str(number)}", f"jobs={number}", f"cache={cache}"]) == 0
     assert (tmp_path / "1/toy.csv").read_text() == (tmp_path / "2/toy.csv").read_text()
-
-
-# what is run
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
-def test_every_arm_composes_and_fits_its_model(name: str, scale: str, tmp_path: Path) -> None:
-    planned = plan.Plan(study(name).scales[scale], (), tmp_path)
-    shapes = {"digits": (1, 8, 8), "fashion_mnist": (1, 28, 28), "cifar10": (3, 32, 32), "cifar100": (3, 32, 32)}
-    for (_, arm), config in planned.bases.items():
-        model = build(config.model, "model", shape=shapes[config.choices["dataset"]], num_classes=10)
-        for setting in tuning.settings(arm):
-            build(tuning.with_setting(config, setting).strategy, "strategy").check(model, config)
-        assert config.finetune_epochs > 0 or arm.column == "personal"
-        assert config.splits[1] > 0 or not planned.scale.tuning_seeds
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_names_of_runs_are_names_of_folders_and_differ(name: str, tmp_path: Path) -> None:
-    planned = plan.Plan(study(name).scales["smoke"], (), tmp_path)
-    made: list[Job] = [job for tried in planned.trials().values() for each in tried.values() for job in each]
-    made += [job for by_seed in planned.reported({}).values() for job in by_seed.values()]
-    configs = {job.name: jobs.identity(dataclasses.asdict(job.config)) for job in made}
-    assert len(set(configs.values())) == len(configs) == len({id(job) for job in made})
-    assert all("/" not in name and " " not in name for name in configs)
-
-
-def test_every_strategy_is_in_the_comparison_with_equally_many_settings() -> None:
-    strategies = {text for arm in methods((0.1,)) for text in arm.overrides if text.startswith("strategy=")}
-    left_out = {name for name in group_choices("strategy") if name.startswith("flower_")} | {"fedbn"}
-    assert strategies == {f"strategy={name}" for name in set(group_choices("strategy")) - left_out}
-    for scale in study("comparison").scales.values():
-        grids = [dict(arm.grid) for arm in scale.arms]
-        assert len({grid["lr"] for grid in grids}) == 1
-        assert len({len(values) for grid in grids for key, values in grid.items() if key != "lr"}) == 1
-
-
-def test_what_is_composed_once_is_what_composing_each_gives() -> None:
-    common = study("dropping_set").scales["laptop"].common
-    for own in (
-        ("partition=dirichlet", "partition.alpha=0.5", "strategy=fedd2s", "strategy.dropping_set=[3,2,1]"),
-        ("strategy=fedd2s", "strategy.heads=own", "strategy.lambda_ce=0", "participation=0.2"),
-        ("strategy=fedavg", "finetune_epochs=2", "partition.max_samples=null"),
-    ):
-        assert plan.compose(common, own) == compose_config(list(merge(common, own)))
-
-
-def test_two_arms_that_read_one_run_share_it(tmp_path: Path) -> None:
-    planned = plan.Plan(study("participation_ratio").scales["smoke"], (), tmp_path)
-    folders = [jobs[0].folder for (_, arm), jobs in planned.reported({}).items() if arm.name.startswith("FedAvg")]
-    assert len(folders) == 4
-    assert len(set(folders)) == 2  # one for each condition
-
-
-def test_tuning_seeds_are_never_reported() -> None:
-    with pytest.raises(AssertionError, match="must not be reported"):
-        Scale((), (LOCAL,), dirichlet(0.1), seeds=(0, 1), tuning_seeds=(1,))
 
 
 def test_progress_is_plain_lines_without_a_terminal(tmp_path: Path, cache: Path, capsys: Any) -> None:
