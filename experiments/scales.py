@@ -123,7 +123,10 @@ KNOWN = {
     "fedfomo": _one("FedFomo", "fedfomo", "downloads", (2, 5, 10)),
     "fedntd": _one("FedNTD", "fedntd", "beta", (0.3, 1.0, 3.0)),
     "fml": _one("FML", "fml", "alpha", (0.25, 0.5, 0.75)),
+    "fedkd": _one("FedKD", "fedkd", "lambda_kd", (0.3, 1.0, 3.0)),
+    "fedgen": _one("FedGen", "fedgen", "lambda_gen", (0.3, 1.0, 3.0)),
     "fedrod": _one("FedRoD", "fedrod"),
+    "fedtgp": _one("FedTGP", "fedtgp", "lambda_proto", (0.1, 1.0, 10.0)),
 }
 """Methods by strategy, in the order of tables: FedD2S and the control, the bars to clear, others."""
 

@@ -100,9 +100,13 @@ class ServerAverage(Seeded):
         contents = [reply.content for reply in valid]
         sizes = [records.num_examples(content) for content in contents]
         weights = [size / sum(sizes) for size in sizes]
-        arrays = average((_arrays(content) for content in contents), weights)
+        arrays = average((self.weights_of(content) for content in contents), weights)
         metrics = self.train_metrics_aggr_fn(contents, self.weighted_by_key)
         return records.cast_like(arrays, self.federation.initial), metrics
+
+    def weights_of(self, content: RecordDict) -> ArrayRecord:
+        """Return what is to be averaged of what a client sent; all of it by default."""
+        return _arrays(content)
 
 
 class StateServer(ServerAverage):
@@ -126,6 +130,17 @@ class StateServer(ServerAverage):
             return None, None
         state = self.aggregate(server_round, sent)
         return records.cast_like(records.to_record(state), self.federation.initial), metrics
+
+    def mean_weights(self, sent: dict[int, State], count: str) -> State:
+        """Return the mean of the weights among what clients sent, each by its training samples, as FedAvg has it.
+
+        Args:
+            sent: What clients sent.
+            count: Wire key of a client's samples of each class.
+        """
+        sizes = [int(state[count].sum()) for state in sent.values()]
+        weights = ({key: w for key, w in state.items() if "/" not in key} for state in sent.values())
+        return records.from_record(average(map(records.to_record, weights), [size / sum(sizes) for size in sizes]))
 
     def plain_mean(self, sent: dict[int, State]) -> State:
         """Return the mean of what clients sent, every client counting once."""

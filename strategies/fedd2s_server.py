@@ -39,9 +39,9 @@ def make_head(width: int, hidden: int, num_classes: int, *, norm: bool = False) 
     return nn.Sequential(layers)
 
 
-def frozen_head(received: State) -> nn.Module | None:
+def frozen_head(received: State, prefix: str = HEAD) -> nn.Module | None:
     """Rebuild the head that the server sent, if it sent one; its weights are constants to the client."""
-    state = {key.removeprefix(HEAD): tensor.float() for key, tensor in received.items() if key.startswith(HEAD)}
+    state = {key.removeprefix(prefix): tensor.float() for key, tensor in received.items() if key.startswith(prefix)}
     if not state:
         return None
     first = state.get("hidden.weight", state["logits.weight"])

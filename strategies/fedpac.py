@@ -25,11 +25,9 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from fedpers import records
 from fedpers.client import State, Task, Update
 from fedpers.federation import Federation
 from fedpers.models.staged import Staged, stage_of
-from fedpers.packing import average
 from fedpers.training import collect
 from strategies import personal
 from strategies.base import Algorithm
@@ -136,9 +134,7 @@ class CollaborationServer(PrototypeServer):
         if self.known:
             moments = torch.stack([state[MOMENTS].double().flatten() for _, state in sorted(self.known.items())])
             self.gram = (moments - moments.mean(0)) @ (moments - moments.mean(0)).T  # only differences matter
-        sizes = [int(state[COUNT].sum()) for state in sent.values()]
-        shared = ({key: w for key, w in state.items() if "/" not in key} for state in sent.values())
-        return records.from_record(average(map(records.to_record, shared), [size / sum(sizes) for size in sizes]))
+        return self.mean_weights(sent, COUNT)
 
     def send_to(self, client: int, round: int) -> State:
         """Return the centroids, and φ̃_k to a client whose head is known."""

@@ -1,0 +1,104 @@
+"""FedKD: a mentor at home and a shared mentee teach each other, and the mentee's updates travel in low rank.
+
+Wu, Wu, Lyu, Huang and Xie, "Communication-Efficient Federated Learning via Knowledge Distillation", Nature
+Communications 13, 2032, 2022, https://arxiv.org/abs/2108.13323, Eqs. 1 to 8 and Algorithm 1.
+
+    ClientUpdate:  c = CE(f(x; w)) + CE(f(x; v)),  m = ‖h(x; v) − W_k h(x; w)‖² / d
+                   v_k ← steps of SGD on CE(f(x; v)) + λ KL(f(x; w) ‖ f(x; v)) / c + λ_h m / c    from v_k
+                   w_k ← the same steps on  CE(f(x; w)) + λ KL(f(x; v) ‖ f(x; w)) / c + λ_h m / c   from w_t
+                   sends of every matrix of w_k − w_t = U Σ Vᵀ the K largest singular values and their vectors, K the
+                   smallest with Σ_i≤K σ_i² ≥ T Σ_i σ_i²,  T = T_start + (T_end − T_start) t / rounds
+    Server:        w_{t+1} = w_t + Σ_k (n_k / n) U_K Σ_K V_Kᵀ over the sampled clients
+
+h is what enters the head, d values; f stands for softmax outputs inside KL. The more wrong both models are, the less
+they teach each other. The personal model is the mentor v_k, which starts from the initial weights and never leaves, as
+W_k never does. A client that was never sampled uses w_t. With λ = λ_h = 0, v is Local; with T = 1 besides, w is FedAvg.
+
+Deviations: mentor and mentee have one architecture, where the paper's mentee is smaller; λ and λ_h are 1 in the paper.
+The other's answers and c are constants in a model's loss. W_k starts as the identity. Attention is not distilled:
+there is none. Updates are those of a round, not of a step. The server sends w_t whole, for clients come and go; what is
+not less to send in low rank, and what is no matrix, is sent whole.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from flwr.serverapp.strategy import Strategy
+from torch import Tensor, nn
+
+from fedpers.client import Task, Update
+from fedpers.federation import Federation
+from fedpers.models.staged import Staged
+from fedpers.training import Batch
+from strategies import personal
+from strategies.base import SecondModel
+from strategies.knowledge import distill
+from strategies.low_rank import LowRankServer, compress
+
+PROJECTION = "projection/hidden"
+
+
+@dataclass(frozen=True)
+class FedKD(SecondModel):
+    """Mutual distillation, weighted by how right both models are, and updates in low rank.
+
+    Args:
+        lambda_kd: Weight λ of each other's answers.
+        lambda_hidden: Weight λ_h of the distance between representations.
+        energy_start: Share T_start of an update's squared singular values that is sent at first.
+        energy_end: Share T_end that is sent in the last round.
+    """
+
+    lambda_kd: float
+    lambda_hidden: float
+    energy_start: float
+    energy_end: float
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for key in ("lambda_kd", "lambda_hidden"):
+            self.require(key, getattr(self, key) >= 0, "at least 0")
+        for key in ("energy_start", "energy_end"):
+            self.require(key, 0 < getattr(self, key) <= 1, "above 0, at most 1")
+
+    def server(self, federation: Federation) -> Strategy:
+        """Return the server half."""
+        return LowRankServer(federation)
+
+    def train(self, task: Task) -> Update:
+        """Train both models at once, then send what counts of the mentee's update."""
+        before = personal.copied(task.shared())
+        mentor = copy.deepcopy(task.model).train()
+        personal.load(mentor, personal.stored(task.state) or task.initial)
+        projection = self._projection(task).requires_grad_()
+
+        def both(model: nn.Module, batch: Batch) -> Tensor:
+            return self._loss(model, mentor, projection, batch)
+
+        loss = task.fit(both, parameters=[*task.model.parameters(), *mentor.parameters(), projection])
+        keep = task.personal() | personal.store(mentor.tensors()) | {PROJECTION: projection.detach()}
+        progress = task.round / task.config.rounds
+        energy = self.energy_start + (self.energy_end - self.energy_start) * progress
+        return Update(send=compress(task.shared(), before, energy), keep=keep, metrics={"loss": loss})
+
+    @torch.no_grad()
+    def _projection(self, task: Task) -> Tensor:
+        if PROJECTION in task.state:
+            return task.state[PROJECTION].clone()
+        h = task.model.eval().features(task.data.train.inputs[:1])
+        return torch.eye(h.shape[1], device=h.device)
+
+    def _loss(self, model: nn.Module, mentor: Staged, projection: Tensor, batch: Batch) -> Tensor:
+        assert isinstance(model, Staged)
+        h_w, w = model.features_and_logits(batch.inputs)
+        h_v, v = mentor.features_and_logits(batch.inputs)
+        labels = F.cross_entropy(w, batch.labels) + F.cross_entropy(v, batch.labels)
+        taught = labels.new_zeros(())
+        if self.lambda_kd:
+            mutual = distill(w, v.detach().softmax(1), 1.0) + distill(v, w.detach().softmax(1), 1.0)
+            taught = taught + self.lambda_kd * mutual.mean()
+        if self.lambda_hidden:
+            taught = taught + self.lambda_hidden * F.mse_loss(h_w @ projection.T, h_v)
+        return labels + taught / labels.detach().clamp_min(torch.finfo(labels.dtype).eps)

@@ -1,0 +1,143 @@
+"""FedTGP: the server trains the prototypes, so that classes stay apart for models of every kind.
+
+Zhang, Liu, Hua and Cao, "FedTGP: Trainable Global Prototypes with Adaptive-Margin-Enhanced Contrastive Learning for
+Data and Model Heterogeneity in Federated Learning", AAAI 2024, https://arxiv.org/abs/2401.03230, Algorithm 1.
+
+    Client k   L_k = CE(f_k(x), y) + λ ‖h_k(x) − C_y‖² / d            on classes y that have a global prototype
+               sends P_ky = mean of h_k(x) over its training samples of class y, and n_ky, their number
+    Server     C_y = F(v_y), F a network of two layers, v_y a trained vector a class
+               L = mean over the P_ky of −log e^−(‖P_ky − C_y‖ + δ) / (e^−(‖P_ky − C_y‖ + δ) + Σ_z≠y e^−‖P_ky − C_z‖)
+               δ = min(largest ‖Q_y − Q_z‖, τ), Q_y = mean of P_ky over the clients k that hold class y
+
+h_k is what enters the head, d values. The personal model is the client's own, its own head included; so it is for a
+client that has never been sampled, with initial weights. With λ = 0 this is Local, to the last bit.
+
+Deviations: of a client that is not sampled, the last P_ky stand, where the paper trains on those of the round. Classes
+that no client holds are left out. The server's optimizer starts anew every round; vectors and network go on.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fedpers import seeds
+from fedpers.client import State, Task, Update
+from fedpers.federation import Federation
+from fedpers.training import Batch, Split, fit, sgd
+from strategies.base import Algorithm
+from strategies.class_means import ClassMeansServer
+from strategies.fedproto import CLASS, COUNT, GLOBAL, MEAN, FedProto
+
+
+@dataclass(frozen=True)
+class FedTGP(Algorithm):
+    """Both halves of FedTGP.
+
+    Args:
+        lambda_proto: Weight λ of the distance from the prototypes.
+        max_margin: Largest margin τ.
+        server_hidden: Width of the server's hidden layer.
+        server_epochs: Passes over the clients' prototypes a round.
+        server_lr: Learning rate of the server's SGD.
+        server_batch_size: Clients' prototypes in a batch of the server.
+    """
+
+    lambda_proto: float
+    max_margin: float
+    server_hidden: int
+    server_epochs: int
+    server_lr: float
+    server_batch_size: int
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _ = self.exchange
+        self.require("max_margin", self.max_margin >= 0, "at least 0")
+        self.require("server_epochs", self.server_epochs >= 0, "at least 0")
+        self.require("server_lr", self.server_lr > 0, "above 0")
+        for key in ("server_hidden", "server_batch_size"):
+            self.require(key, getattr(self, key) >= 1, "at least 1")
+
+    @cached_property
+    def exchange(self) -> FedProto:
+        """The exchange of prototypes, as FedProto's clients do it."""
+        return FedProto(self.lambda_proto, "classifier")
+
+    def is_personal(self, key: str) -> bool:
+        """Keep all weights."""
+        return True
+
+    def server(self, federation: Federation) -> "TrainingServer":
+        """Return the server half."""
+        return TrainingServer(self, federation)
+
+    def train(self, task: Task) -> Update:
+        """Learn near the server's prototypes, then send one's own."""
+        return self.exchange.train(task)
+
+
+def contrast(means: Tensor, labels: Tensor, prototypes: Tensor, margin: float | Tensor) -> Tensor:
+    """Return L for clients' prototypes (n, d) of classes `labels` (n,), the server's (classes, d), and the margin δ."""
+    distance = torch.cdist(means, prototypes, compute_mode="donot_use_mm_for_euclid_dist")
+    return F.cross_entropy(-(distance + margin * F.one_hot(labels, len(prototypes))), labels)
+
+
+def widest_gap(means: Tensor, labels: Tensor) -> Tensor:
+    """Return the largest distance between two classes' centers, each the mean of its rows of `means` (n, d).
+
+    Classes are numbered from 0 without a gap; a single one is at distance 0 from itself.
+    """
+    counts = labels.bincount()
+    centers = means.new_zeros(len(counts), means.shape[1]).index_add_(0, labels, means) / counts[:, None]
+    return torch.cdist(centers, centers, compute_mode="donot_use_mm_for_euclid_dist").max()
+
+
+class TrainingServer(ClassMeansServer):
+    """Trains a prototype for each class that some client holds.
+
+    Args:
+        algorithm: The hyper-parameters.
+        federation: What the server knows before the first round.
+    """
+
+    def __init__(self, algorithm: FedTGP, federation: Federation) -> None:
+        """Start without prototypes: their width is that of what clients send."""
+        super().__init__(federation, MEAN, COUNT)
+        self.algorithm = algorithm
+        self.prototypes: nn.Sequential | None = None
+
+    def aggregate(self, round: int, sent: dict[int, State]) -> State:
+        """Train on all known means and return a prototype for each class that some client holds."""
+        super().aggregate(round, sent)
+        known = [pair for _, pair in sorted(self.means.items())]
+        means = torch.cat([mean for mean, _ in known])
+        held, labels = torch.cat([count.nonzero().flatten() for _, count in known]).unique(return_inverse=True)
+        a, config = self.algorithm, self.federation.config
+        if self.prototypes is None:
+            width = means.shape[1]
+            with seeds.seeded_initialization(config.seed, "prototypes"):
+                self.prototypes = nn.Sequential(
+                    nn.Embedding(self.federation.num_classes, width),
+                    nn.Linear(width, a.server_hidden),
+                    nn.ReLU(),
+                    nn.Linear(a.server_hidden, width),
+                )
+        margin = widest_gap(means, labels).clamp_max(a.max_margin)
+
+        def server_loss(model: nn.Module, batch: Batch) -> Tensor:
+            return contrast(batch.inputs, batch.labels, model(held), margin)
+
+        loss = fit(
+            self.prototypes,
+            Split(means, labels),
+            epochs=a.server_epochs,
+            batch_size=a.server_batch_size,
+            optimizer=sgd(self.prototypes.parameters(), a.server_lr),
+            generator=seeds.torch_generator(config.seed, "server", round=round),
+            objective=server_loss,
+        )
+        self.diagnostics = {"prototype_loss": loss, "margin": float(margin)}
+        return {GLOBAL: self.prototypes(held).detach(), CLASS: held}

@@ -1,0 +1,86 @@
+"""Changes of weights in low rank: what a client sends instead of its weights, and the server that adds it up.
+
+Matrices are factored by their singular values, Eckart and Young, "The approximation of one matrix by another of lower
+rank", 1936: no matrix of that rank is nearer.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from torch import Tensor
+
+from fedpers import records
+from fedpers.client import State
+from fedpers.federation import Federation
+from strategies.base import ServerAverage
+
+LEFT, RIGHT = "left/", "right/"
+
+
+def compress(after: State, before: State, energy: float) -> State:
+    """Return what stands for the weights `after` where `before` is known: factors of what has changed, or the weights.
+
+    Args:
+        after: Weights by name.
+        before: The same ones before training.
+        energy: Share of the squared singular values of each change that is kept; at 1 all weights stand for themselves.
+    """
+    state: State = {}
+    for key, weight in after.items():
+        if weight.dim() > 1 and energy < 1:
+            state[LEFT + key], state[RIGHT + key] = low_rank((weight - before[key]).flatten(1), energy)
+        else:
+            state[key] = weight
+    return state
+
+
+def low_rank(matrix: Tensor, energy: float) -> tuple[Tensor, Tensor]:
+    """Return U_K Σ_K (m, K) and V_Kᵀ (K, n) of a matrix (m, n).
+
+    Where that would not be less to send, and where numbers are not finite, it is the matrix itself and nothing.
+    """
+    if matrix.isfinite().all():
+        u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
+        shares = s.square().cumsum(0)
+        rank = int((shares < energy * shares[-1]).sum()) + 1
+        if rank * sum(matrix.shape) < matrix.numel():
+            return u[:, :rank] * s[:rank], vh[:rank]
+    return matrix, matrix.new_zeros(0)
+
+
+def expand(left: Tensor, right: Tensor) -> Tensor:
+    """Return the matrix (m, n) that `low_rank` made two factors of."""
+    return left @ right if len(right) else left
+
+
+class LowRankServer(ServerAverage):
+    """Averages what clients sent once their factors are added to the weights that they had been sent.
+
+    Args:
+        federation: What the server knows before the first round.
+    """
+
+    def __init__(self, federation: Federation) -> None:
+        """Start from the initial weights."""
+        super().__init__(federation)
+        self.weights = federation.initial
+
+    def weights_of(self, content: RecordDict) -> ArrayRecord:
+        """Return a client's weights."""
+        sent = records.from_record(super().weights_of(content))
+        return records.to_record(
+            {
+                key: sent[key] if key in sent else w + expand(sent[LEFT + key], sent[RIGHT + key]).view_as(w)
+                for key, w in self.weights.items()
+            }
+        )
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Average, and remember the outcome: it is what clients are sent next."""
+        arrays, metrics = super().aggregate_train(server_round, replies)
+        if arrays is not None:
+            self.weights = records.from_record(arrays)
+        return arrays, metrics
