@@ -1,7 +1,8 @@
 """Shared models, fine-tuned by every client before they are scored: `python -m experiments.fine_tuning`.
 
-FedAvg, FedProx, SCAFFOLD, MOON, FedDyn, FedNTD and FedGen end with one model for all clients, which the comparison scores
-as it is. Here each is scored after ten epochs at home, its hyper-parameters tuned for that as the comparison tunes them.
+FedAvg, FedProx, SCAFFOLD, MOON, FedDyn, FedNTD and FedGen end with one model for all clients, which the comparison
+scores as it is. Here each is scored after ten epochs at home, its hyper-parameters tuned for that as the comparison
+tunes them.
 """
 
 import dataclasses
