@@ -3,7 +3,7 @@
 Wu, Wu, Lyu, Huang and Xie, "Communication-Efficient Federated Learning via Knowledge Distillation", Nature
 Communications 13, 2032, 2022, https://arxiv.org/abs/2108.13323, Eqs. 1 to 8 and Algorithm 1.
 
-    ClientUpdate:  c = CE(f(x; w)) + CE(f(x; v)),  m = ‖h(x; v) − W_k h(x; w)‖² / d
+    ClientUpdate:  c = max(CE(f(x; w)) + CE(f(x; v)), c_min),  m = ‖h(x; v) − W_k h(x; w)‖² / d
                    v_k ← steps of SGD on CE(f(x; v)) + λ KL(f(x; w) ‖ f(x; v)) / c + λ_h m / c    from v_k
                    w_k ← the same steps on  CE(f(x; w)) + λ KL(f(x; v) ‖ f(x; w)) / c + λ_h m / c   from w_t
                    sends of every matrix of w_k − w_t = U Σ Vᵀ the K largest singular values and their vectors, K the
@@ -14,7 +14,8 @@ h is what enters the head, d values; f stands for softmax outputs inside KL. The
 they teach each other. The personal model is the mentor v_k, which starts from the initial weights and never leaves, as
 W_k never does. A client that was never sampled uses w_t. With λ = λ_h = 0, v is Local; with T = 1 besides, w is FedAvg.
 
-Deviations: mentor and mentee have one architecture, where the paper's mentee is smaller; λ and λ_h are 1 in the paper.
+Deviations: c_min, which is 0 in the paper: there a model that knows its samples by heart is driven by m / c alone, and
+diverges. Mentor and mentee have one architecture, where the paper's mentee is smaller; λ and λ_h are 1 in the paper.
 The other's answers and c are constants in a model's loss. W_k starts as the identity. Attention is not distilled:
 there is none. Updates are those of a round, not of a step. The server sends w_t whole, for clients come and go; what is
 not less to send in low rank, and what is no matrix, is sent whole.
@@ -47,18 +48,20 @@ class FedKD(SecondModel):
     Args:
         lambda_kd: Weight λ of each other's answers.
         lambda_hidden: Weight λ_h of the distance between representations.
+        min_loss: Smallest sum c_min of both losses that teaching is divided by.
         energy_start: Share T_start of an update's squared singular values that is sent at first.
         energy_end: Share T_end that is sent in the last round.
     """
 
     lambda_kd: float
     lambda_hidden: float
+    min_loss: float
     energy_start: float
     energy_end: float
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for key in ("lambda_kd", "lambda_hidden"):
+        for key in ("lambda_kd", "lambda_hidden", "min_loss"):
             self.require(key, getattr(self, key) >= 0, "at least 0")
         for key in ("energy_start", "energy_end"):
             self.require(key, 0 < getattr(self, key) <= 1, "above 0, at most 1")
@@ -101,4 +104,4 @@ class FedKD(SecondModel):
             taught = taught + self.lambda_kd * mutual.mean()
         if self.lambda_hidden:
             taught = taught + self.lambda_hidden * F.mse_loss(h_w @ projection.T, h_v)
-        return labels + taught / labels.detach().clamp_min(torch.finfo(labels.dtype).eps)
+        return labels + taught / labels.detach().clamp_min(max(self.min_loss, torch.finfo(labels.dtype).tiny))

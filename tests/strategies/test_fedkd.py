@@ -15,9 +15,14 @@ from strategies.fedkd import PROJECTION, FedKD
 from strategies.low_rank import LEFT, RIGHT, compress, expand, low_rank
 
 
+def kd(**changes: float) -> FedKD:
+    values = {"lambda_kd": 0.0, "lambda_hidden": 0.0, "min_loss": 0.0, "energy_start": 1.0, "energy_end": 1.0}
+    return FedKD(**(values | changes))
+
+
 def test_a_step_by_hand() -> None:
     """w: scale 2, logits (0, 0), p = 1/2; v: scale 3, head (1/2, -1/2), logits (3/2, -3/2), q = sigmoid(3)."""
-    client = FedKD(lambda_kd=0.5, lambda_hidden=0.1, energy_start=1.0, energy_end=1.0)
+    client = kd(lambda_kd=0.5, lambda_hidden=0.1)
     update = client.train(make_task(three_parameters(2.0), client, [[1.0]], [0], state=own(3.0, 0.5, -0.5)))
     p, q = 0.5, sigmoid(3)
     c = math.log(2) - math.log(q)
@@ -32,6 +37,16 @@ def test_a_step_by_hand() -> None:
     divergence = p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
     divergence += q * math.log(q / p) + (1 - q) * math.log((1 - q) / (1 - p))
     assert update.metrics["loss"] == pytest.approx(c + (0.5 * divergence + 0.1) / c, abs=1e-6)
+
+
+@pytest.mark.parametrize("floor", [0.01, 0.1])
+def test_models_without_mistakes_are_pulled_no_harder_than_by_the_floor(floor: float) -> None:
+    """Both are sure: the sum of their losses is about e^-40; representations are 2 and 3."""
+    client = kd(lambda_hidden=0.001, min_loss=floor)
+    task = make_task(three_parameters(2.0, (20.0, -20.0)), client, [[1.0]], [0], state=own(3.0, 20.0, -20.0))
+    update = client.train(task)
+    assert update.send["base.weight"].item() == pytest.approx(2 + 0.001 * 2 / floor)
+    assert update.keep["personal/base.weight"].item() == pytest.approx(3 - 0.001 * 2 / floor)
 
 
 @pytest.mark.parametrize(("energy", "rank"), [(0.1, 1), (0.63, 1), (0.65, 2), (0.99, 2)])
@@ -61,7 +76,7 @@ def test_what_is_not_less_in_low_rank_is_sent_whole() -> None:
 def test_energy_grows_from_round_to_round(monkeypatch) -> None:
     seen: list[float] = []
     monkeypatch.setattr("strategies.fedkd.compress", lambda after, before, energy: seen.append(energy) or after)
-    client = FedKD(lambda_kd=0.0, lambda_hidden=0.0, energy_start=0.5, energy_end=0.9)
+    client = kd(energy_start=0.5, energy_end=0.9)
     for round in (1, 2, 4):
         client.train(make_task(three_parameters(), client, [[1.0]], [0], round=round, rounds=4))
     assert seen == pytest.approx([0.6, 0.7, 0.9])
@@ -97,7 +112,8 @@ def test_low_rank_comes_near_fedavg_and_costs_less(federate) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("lambda_kd", -1.0), ("lambda_hidden", -1.0), ("energy_start", 0.0), ("energy_end", 1.1)]
+    ("key", "value"),
+    [("lambda_kd", -1.0), ("lambda_hidden", -1.0), ("min_loss", -1.0), ("energy_start", 0.0), ("energy_end", 1.1)],
 )
 def test_impossible_value_is_named(key: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{key}"):
