@@ -126,7 +126,7 @@ KNOWN = {
     "fedkd": _one("FedKD", "fedkd", "lambda_kd", (0.3, 1.0, 3.0)),
     "fedgen": _one("FedGen", "fedgen", "lambda_gen", (0.3, 1.0, 3.0)),
     "fedrod": _one("FedRoD", "fedrod"),
-    "fedtgp": _one("FedTGP", "fedtgp", "lambda_proto", (0.01, 0.1, 1.0)),
+    "fedtgp": _one("FedTGP", "fedtgp", "max_margin", (1.0, 10.0, 100.0)),
 }
 """Methods by strategy, in the order of tables: FedD2S and the control, the bars to clear, others."""
 

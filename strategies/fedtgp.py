@@ -8,9 +8,11 @@ Data and Model Heterogeneity in Federated Learning", AAAI 2024, https://arxiv.or
     Server     C_y = F(v_y), F a network of two layers, v_y a trained vector a class
                L = mean over the P_ky of −log e^−(‖P_ky − C_y‖ + δ) / (e^−(‖P_ky − C_y‖ + δ) + Σ_z≠y e^−‖P_ky − C_z‖)
                δ = min(largest ‖Q_y − Q_z‖, τ), Q_y = mean of P_ky over the clients k that hold class y
+    Inference  argmin_y ‖h_k(x) − C_y‖²
 
-h_k is what enters the head, d values. The personal model is the client's own, its own head included; so it is for a
-client that has never been sampled, with initial weights. With λ = 0 this is Local, to the last bit.
+h_k is what enters the head, d values. The personal model is h_k with the nearest prototype (`inference=prototype`, as
+the authors have it) or with the client's own head (`classifier`). A client that has never been sampled uses its initial
+h and the prototypes. With λ = 0 and the classifier this is Local, to the last bit.
 
 Deviations: of a client that is not sampled, the last P_ky stand, where the paper trains on those of the round. Classes
 that no client holds are left out. The server's optimizer starts anew every round; vectors and network go on.
@@ -26,6 +28,7 @@ from torch import Tensor, nn
 from fedpers import seeds
 from fedpers.client import State, Task, Update
 from fedpers.federation import Federation
+from fedpers.models.staged import Staged
 from fedpers.training import Batch, Split, fit, sgd
 from strategies.base import Algorithm
 from strategies.class_means import ClassMeansServer
@@ -38,6 +41,7 @@ class FedTGP(Algorithm):
 
     Args:
         lambda_proto: Weight λ of the distance from the prototypes.
+        inference: prototype or classifier.
         max_margin: Largest margin τ.
         server_hidden: Width of the server's hidden layer.
         server_epochs: Passes over the clients' prototypes a round.
@@ -46,6 +50,7 @@ class FedTGP(Algorithm):
     """
 
     lambda_proto: float
+    inference: str
     max_margin: float
     server_hidden: int
     server_epochs: int
@@ -64,7 +69,7 @@ class FedTGP(Algorithm):
     @cached_property
     def exchange(self) -> FedProto:
         """The exchange of prototypes, as FedProto's clients do it."""
-        return FedProto(self.lambda_proto, "classifier")
+        return FedProto(self.lambda_proto, self.inference)
 
     def is_personal(self, key: str) -> bool:
         """Keep all weights."""
@@ -77,6 +82,10 @@ class FedTGP(Algorithm):
     def train(self, task: Task) -> Update:
         """Learn near the server's prototypes, then send one's own."""
         return self.exchange.train(task)
+
+    def personalize(self, task: Task) -> Staged:
+        """Return the model with the nearest prototype for a head."""
+        return self.exchange.personalize(task)
 
 
 def contrast(means: Tensor, labels: Tensor, prototypes: Tensor, margin: float | Tensor) -> Tensor:

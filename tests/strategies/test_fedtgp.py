@@ -15,9 +15,10 @@ from strategies.fedproto import CLASS, COUNT, GLOBAL, MEAN
 from strategies.fedtgp import FedTGP, TrainingServer, contrast, widest_gap
 
 
-def tgp(lambda_proto: float = 0.5, max_margin: float = 100.0, server_epochs: int = 200) -> FedTGP:
+def tgp(inference: str = "prototype", max_margin: float = 100.0, server_epochs: int = 200) -> FedTGP:
     return FedTGP(
-        lambda_proto=lambda_proto,
+        lambda_proto=0.5,
+        inference=inference,
         max_margin=max_margin,
         server_hidden=16,
         server_epochs=server_epochs,
@@ -95,10 +96,17 @@ def test_the_largest_margin_bounds_the_margin(make_server) -> None:
     assert server.diagnostics["margin"] == 2
 
 
-def test_lambda_zero_is_local(federate) -> None:
-    alone = federate("strategy=local")
-    assert personal(federate("strategy=fedtgp", "strategy.lambda_proto=0")).equals(personal(alone))
-    assert not personal(federate("strategy=fedtgp")).equals(personal(alone))
+def test_the_personal_model_is_the_nearest_prototype_or_the_classifier() -> None:
+    given = {GLOBAL: torch.tensor([[5.0], [2.0]]), CLASS: torch.tensor([0, 1])}
+    task = make_task(three_parameters(1.0, (1.0, -1.0)), tgp(), [[1.0]], [0], received=given)
+    assert tgp().personalize(task)(torch.tensor([[1.0], [9.0]])).argmax(1).tolist() == [1, 0]
+    assert tgp(inference="classifier").personalize(task) is task.model
+
+
+def test_lambda_zero_with_the_classifier_is_local(federate) -> None:
+    alone, own = federate("strategy=local"), ("strategy=fedtgp", "strategy.inference=classifier")
+    assert personal(federate(*own, "strategy.lambda_proto=0")).equals(personal(alone))
+    assert not personal(federate(*own)).equals(personal(alone))
 
 
 def test_only_prototypes_and_counts_travel(federate) -> None:
@@ -107,8 +115,15 @@ def test_only_prototypes_and_counts_travel(federate) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("lambda_proto", -1.0), ("max_margin", -1.0), ("server_epochs", -1), ("server_lr", 0.0), ("server_hidden", 0)],
+    [
+        ("lambda_proto", -1.0),
+        ("inference", "head"),
+        ("max_margin", -1.0),
+        ("server_epochs", -1),
+        ("server_lr", 0.0),
+        ("server_hidden", 0),
+    ],
 )
-def test_impossible_value_is_named(key: str, value: float) -> None:
+def test_impossible_value_is_named(key: str, value: object) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{key}"):
         build(compose_config(["strategy=fedtgp"]).strategy | {key: value}, "strategy")
