@@ -30,6 +30,7 @@ from flwr.serverapp.strategy import Strategy
 from torch import Tensor, nn
 
 from fedpers.client import Task, Update
+from fedpers.device import to_device
 from fedpers.federation import Federation
 from fedpers.models.staged import Staged
 from fedpers.training import Batch
@@ -91,7 +92,7 @@ class FedKD(SecondModel):
         if PROJECTION in task.state:
             return task.state[PROJECTION].clone()
         h = task.model.eval().features(task.data.train.inputs[:1])
-        return torch.eye(h.shape[1], device=h.device)
+        return to_device(torch.eye(h.shape[1]), h.device)
 
     def _loss(self, model: nn.Module, mentor: Staged, projection: Tensor, batch: Batch) -> Tensor:
         assert isinstance(model, Staged)
