@@ -40,13 +40,13 @@ def test_readme_shows_several_commands() -> None:
 def test_first_screen_holds_two_commands_and_a_picture() -> None:
     screen = "\n".join(README.splitlines()[:40])
     assert "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/python -m fedpers.run" in screen
-    assert "python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' && .venv/bin/python -m pytest" in screen
+    assert "python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' && .venv/bin/python -m pytest -n 2" in screen
     (picture,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", screen)
     assert (ROOT / picture).stat().st_size < 1_000_000
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
-    command = next(line.strip() for line in README.splitlines() if line.strip().endswith("python -m pytest"))
+    command = next(line.strip() for line in README.splitlines() if line.strip().endswith("python -m pytest -n 2"))
     assert command in (ROOT / ".ci/run").read_text().splitlines()
 
 
