@@ -40,7 +40,7 @@ def make_head(width: int, hidden: int, num_classes: int, *, norm: bool = False) 
 
 
 def frozen_head(received: State, prefix: str = HEAD) -> nn.Module | None:
-    """Rebuild the head that the server sent, if it sent one; its weights are constants to the client."""
+    """Rebuild what `make_head` built, if the server sent it under a prefix; its weights are constants to the client."""
     state = {key.removeprefix(prefix): tensor.float() for key, tensor in received.items() if key.startswith(prefix)}
     if not state:
         return None

@@ -55,8 +55,8 @@ class GeneratorServer(StateServer):
         self.state: State = {}
 
     def send_to(self, client: int, round: int) -> State:
-        """Return the generator and p̂, once it is trained."""
-        return self.state if self.algorithm.lambda_gen else {}
+        """Return the generator and p̂, once it is trained; it never is with λ = 0."""
+        return self.state
 
     def aggregate(self, round: int, sent: dict[int, State]) -> State:
         """Train the generator and average weights by training samples."""

@@ -58,7 +58,7 @@ class FedProto(Algorithm):
         """Keep all weights."""
         return True
 
-    def server(self, federation: Federation) -> "PrototypeServer":
+    def server(self, federation: Federation) -> ClassMeansServer:
         """Return the server half."""
         return PrototypeServer(federation)
 

@@ -19,25 +19,22 @@ that no client holds are left out. The server's optimizer starts anew every roun
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedpers import seeds
-from fedpers.client import State, Task, Update
+from fedpers.client import State
 from fedpers.federation import Federation
-from fedpers.models.staged import Staged
 from fedpers.training import Batch, Split, fit, sgd
-from strategies.base import Algorithm
-from strategies.class_means import ClassMeansServer
+from strategies.class_means import ClassMeansServer, class_averages
 from strategies.fedproto import CLASS, COUNT, GLOBAL, MEAN, FedProto
 
 
 @dataclass(frozen=True)
-class FedTGP(Algorithm):
-    """Both halves of FedTGP.
+class FedTGP(FedProto):
+    """FedProto's clients, whose prototypes the server trains.
 
     Args:
         lambda_proto: Weight λ of the distance from the prototypes.
@@ -49,8 +46,6 @@ class FedTGP(Algorithm):
         server_batch_size: Clients' prototypes in a batch of the server.
     """
 
-    lambda_proto: float
-    inference: str
     max_margin: float
     server_hidden: int
     server_epochs: int
@@ -58,34 +53,17 @@ class FedTGP(Algorithm):
     server_batch_size: int
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
-        _ = self.exchange
+        """Check the ranges and the choice."""
+        super().__post_init__()
         self.require("max_margin", self.max_margin >= 0, "at least 0")
         self.require("server_epochs", self.server_epochs >= 0, "at least 0")
         self.require("server_lr", self.server_lr > 0, "above 0")
         for key in ("server_hidden", "server_batch_size"):
             self.require(key, getattr(self, key) >= 1, "at least 1")
 
-    @cached_property
-    def exchange(self) -> FedProto:
-        """The exchange of prototypes, as FedProto's clients do it."""
-        return FedProto(self.lambda_proto, self.inference)
-
-    def is_personal(self, key: str) -> bool:
-        """Keep all weights."""
-        return True
-
     def server(self, federation: Federation) -> "TrainingServer":
         """Return the server half."""
         return TrainingServer(self, federation)
-
-    def train(self, task: Task) -> Update:
-        """Learn near the server's prototypes, then send one's own."""
-        return self.exchange.train(task)
-
-    def personalize(self, task: Task) -> Staged:
-        """Return the model with the nearest prototype for a head."""
-        return self.exchange.personalize(task)
 
 
 def contrast(means: Tensor, labels: Tensor, prototypes: Tensor, margin: float | Tensor) -> Tensor:
@@ -97,10 +75,9 @@ def contrast(means: Tensor, labels: Tensor, prototypes: Tensor, margin: float | 
 def widest_gap(means: Tensor, labels: Tensor) -> Tensor:
     """Return the largest distance between two classes' centers, each the mean of its rows of `means` (n, d).
 
-    Classes are numbered from 0 without a gap; a single one is at distance 0 from itself.
+    A single class is at distance 0 from itself.
     """
-    counts = labels.bincount()
-    centers = means.new_zeros(len(counts), means.shape[1]).index_add_(0, labels, means) / counts[:, None]
+    centers, _ = class_averages(means, labels, 0)
     return torch.cdist(centers, centers, compute_mode="donot_use_mm_for_euclid_dist").max()
 
 
