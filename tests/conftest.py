@@ -8,15 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from federations import serve
 from flwr.serverapp import Grid
+from goldens import NEEDS
 
-from fedpers import client_app, server_app
-from fedpers.build import build
 from fedpers.compose import compose_config
 from fedpers.config import Config
-from fedpers.progress import Silent
 from fedpers.results import Run
-from fedpers.writer import RunWriter
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests/toys.py serves as a plugin
 with contextlib.suppress(ImportError):  # an older PyTorch has no devices written in Python
@@ -34,9 +32,6 @@ TINY = [
     "finetune_epochs=0",
     "figures=[]",
 ]
-
-NEEDS = {"fedmd": ["public_samples=20", "strategy.alignment_samples=10"]}
-"""What a strategy cannot do without."""
 
 
 def chosen(strategy: str) -> list[str]:
@@ -77,21 +72,6 @@ def federate(config: Callable[..., Config], tmp_path: Path) -> Callable[..., Run
         return serve(config(f"out={folder}", *overrides), wrap)
 
     return run
-
-
-def serve(composed: Config, wrap: Callable[[Grid], Grid] = lambda grid: grid) -> Run:
-    """Run a federation without the command line."""
-    engine = build(composed.engine, "engine")
-    _, shards = client_app.open_run(composed.to_json())
-    folder = Path(str(composed.out))
-    server_app.check(composed, shards)
-    engine.run(
-        composed,
-        shards,
-        lambda grid: server_app.serve(wrap(grid), composed, shards, RunWriter(folder), Silent()),
-        Silent(),
-    )
-    return Run(folder)
 
 
 def metric_files(run: Run) -> dict[str, bytes]:
