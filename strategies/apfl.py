@@ -26,8 +26,8 @@ from torch.func import functional_call
 from fedpers.client import State, Task, Update
 from fedpers.models.staged import Staged
 from fedpers.training import Batch
-from strategies import personal
 from strategies.base import Algorithm
+from strategies.parts import second_model as personal
 
 ALPHA = "mixture/alpha"
 

@@ -19,7 +19,7 @@ from fedpers.errors import UserError
 from fedpers.federation import Federation
 from fedpers.models.staged import Staged, stage_of
 from fedpers.packing import average
-from strategies import personal
+from strategies.parts import second_model as personal
 
 
 class Seeded(FedAvg):

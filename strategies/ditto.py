@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from fedpers.client import Task, Update
 from fedpers.training import Batch, cross_entropy
-from strategies import personal
 from strategies.base import SecondModel
-from strategies.proximal import half_squared_distance
+from strategies.parts import second_model as personal
+from strategies.parts.proximal import half_squared_distance
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from fedpers.federation import Federation
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, Objective, Split, collect, cross_entropy
 from strategies.base import Algorithm
-from strategies.class_means import ClassMeansServer, class_averages
+from strategies.parts.class_means import ClassMeansServer, class_averages
 
 MEAN, COUNT = "soft_labels/mean", "labels/count"
 TARGET, CLASS = "soft_labels/target", "labels/class"

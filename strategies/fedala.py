@@ -27,8 +27,8 @@ from fedpers.client import State, Task, Update
 from fedpers.config import Config
 from fedpers.models.staged import Staged, stage_of
 from fedpers.training import Batch, Split, fit, sgd
-from strategies import personal
 from strategies.base import Algorithm
+from strategies.parts import second_model as personal
 
 WEIGHTS = "mixture/"
 

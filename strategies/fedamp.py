@@ -30,7 +30,7 @@ from fedpers.federation import Federation
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, cross_entropy
 from strategies.base import Algorithm, StateServer
-from strategies.proximal import half_squared_distance
+from strategies.parts.proximal import half_squared_distance
 
 MODEL, CLOUD = "model/", "cloud/"
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from fedpers.client import Task, Update
 from fedpers.models.staged import Staged
 from strategies.base import PersonalLayers
-from strategies.freezing import only
+from strategies.parts.freezing import only
 
 
 @dataclass(frozen=True)

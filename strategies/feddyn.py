@@ -25,7 +25,7 @@ from fedpers.client import State, Task, Update
 from fedpers.federation import Federation
 from fedpers.training import Batch, cross_entropy
 from strategies.base import Algorithm, StateServer
-from strategies.proximal import half_squared_distance, inner_product
+from strategies.parts.proximal import half_squared_distance, inner_product
 
 GRADIENT = "gradient/"
 

@@ -31,8 +31,8 @@ from fedpers.federation import Federation
 from fedpers.models.batch_norm import local_keys
 from fedpers.models.staged import Staged
 from fedpers.training import score
-from strategies import personal
 from strategies.base import Algorithm, StateServer
+from strategies.parts import second_model as personal
 
 MODEL, CLIENTS, GAINS = "model/", "affinity/clients", "affinity/gains"
 

@@ -29,7 +29,7 @@ from fedpers.federation import Federation
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, Objective, cross_entropy
 from strategies.base import Algorithm
-from strategies.fedd2s_server import frozen_head
+from strategies.fedd2s.server import frozen_head
 from strategies.fedgen_server import COUNT, GENERATOR, PRIOR, GeneratorServer
 
 

@@ -12,7 +12,7 @@ from fedpers.client import State
 from fedpers.federation import Federation
 from fedpers.models.staged import stage_of
 from strategies.base import StateServer
-from strategies.fedd2s_server import make_head
+from strategies.fedd2s.server import make_head
 
 if TYPE_CHECKING:
     from strategies.fedgen import FedGen

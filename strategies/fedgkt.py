@@ -25,7 +25,7 @@ from fedpers.federation import Federation
 from fedpers.models.staged import Staged
 from strategies.base import Algorithm
 from strategies.fedd2s import FedD2S
-from strategies.fedd2s_server import HeadServer
+from strategies.fedd2s.server import HeadServer
 
 
 @dataclass(frozen=True)

@@ -34,10 +34,10 @@ from fedpers.device import to_device
 from fedpers.federation import Federation
 from fedpers.models.staged import Staged
 from fedpers.training import Batch
-from strategies import personal
 from strategies.base import SecondModel
-from strategies.knowledge import distill
-from strategies.low_rank import LowRankServer, compress
+from strategies.parts import second_model as personal
+from strategies.parts.exchange import distill
+from strategies.parts.low_rank import LowRankServer, compress
 
 PROJECTION = "projection/hidden"
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from fedpers.client import Task, Update
 from fedpers.training import Batch, Objective, cross_entropy
 from strategies.base import Algorithm
-from strategies.knowledge import answers, distill
+from strategies.parts.exchange import answers, distill
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,11 @@ from fedpers.client import State, Task, Update
 from fedpers.federation import Federation
 from fedpers.models.staged import Staged, stage_of
 from fedpers.training import collect
-from strategies import personal
 from strategies.base import Algorithm
-from strategies.class_means import class_averages
 from strategies.fedproto import COUNT, MEAN, FedProto, PrototypeServer
-from strategies.freezing import only
+from strategies.parts import second_model as personal
+from strategies.parts.class_means import class_averages
+from strategies.parts.freezing import only
 
 HEAD, MOMENTS, VARIANCE = "heads/", "prototypes/moments", "prototypes/variance"
 

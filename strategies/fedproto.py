@@ -30,7 +30,7 @@ from fedpers.federation import Federation
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, Objective, collect, cross_entropy
 from strategies.base import Algorithm
-from strategies.class_means import ClassMeansServer, class_averages
+from strategies.parts.class_means import ClassMeansServer, class_averages
 
 MEAN, COUNT = "prototypes/mean", "labels/count"
 GLOBAL, CLASS = "prototypes/global", "labels/class"

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from fedpers.client import Task, Update
 from fedpers.training import Batch, cross_entropy
 from strategies.base import Algorithm
-from strategies.proximal import half_squared_distance
+from strategies.parts.proximal import half_squared_distance
 
 
 @dataclass(frozen=True)

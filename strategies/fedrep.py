@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from fedpers.client import Task, Update
 from strategies.base import PersonalLayers
-from strategies.freezing import only
+from strategies.parts.freezing import only
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from fedpers import seeds
 from fedpers.client import State
 from fedpers.federation import Federation
 from fedpers.training import Batch, Split, fit, sgd
-from strategies.class_means import ClassMeansServer, class_averages
 from strategies.fedproto import CLASS, COUNT, GLOBAL, MEAN, FedProto
+from strategies.parts.class_means import ClassMeansServer, class_averages
 
 
 @dataclass(frozen=True)

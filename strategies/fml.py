@@ -22,9 +22,9 @@ from torch.func import functional_call
 
 from fedpers.client import Task, Update
 from fedpers.training import Batch
-from strategies import personal
 from strategies.base import SecondModel
-from strategies.knowledge import distill
+from strategies.parts import second_model as personal
+from strategies.parts.exchange import distill
 
 
 @dataclass(frozen=True)

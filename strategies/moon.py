@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from fedpers.client import Task, Update
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, Objective, collect, cross_entropy
-from strategies import personal
 from strategies.base import Algorithm
+from strategies.parts import second_model as personal
 
 
 @dataclass(frozen=True)

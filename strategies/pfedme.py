@@ -22,8 +22,8 @@ from torch.func import functional_call
 
 from fedpers.client import Task, Update
 from fedpers.training import Batch
-from strategies import personal
 from strategies.base import SecondModel
+from strategies.parts import second_model as personal
 
 
 @dataclass(frozen=True)

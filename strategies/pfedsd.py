@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from fedpers.client import Task, Update
 from fedpers.training import Batch, Objective, cross_entropy
-from strategies import personal
 from strategies.base import SecondModel
-from strategies.knowledge import answers, distill
+from strategies.parts import second_model as personal
+from strategies.parts.exchange import answers, distill
 
 
 @dataclass(frozen=True)

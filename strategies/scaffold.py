@@ -28,7 +28,7 @@ from fedpers.federation import Federation
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, cross_entropy
 from strategies.base import Algorithm, StateServer
-from strategies.proximal import inner_product
+from strategies.parts.proximal import inner_product
 
 SERVER, DELTA, CLIENT = "control/server/", "control/delta/", "control/client/"
 

@@ -14,9 +14,9 @@ from fedpers.build import build
 from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from fedpers.training import Batch, Split
-from strategies.fedd2s import FedD2S, Teacher, soft_label_of_each_sample
-from strategies.fedd2s_server import CUT, HEAD, SENT, SOFT_LABELS, frozen_head, make_head
-from strategies.knowledge import class_means, distill, represent
+from strategies.fedd2s.client import FedD2S, Teacher, soft_label_of_each_sample
+from strategies.fedd2s.server import CUT, HEAD, SENT, SOFT_LABELS, frozen_head, make_head
+from strategies.parts.exchange import class_means, distill, represent
 
 LOG2, LOG3 = math.log(2), math.log(3)
 OFF = ["strategy.lambda_ce=0", "strategy.lambda_kl=0"]

@@ -12,9 +12,9 @@ from toys import make_task, three_parameters
 from fedpers import records
 from fedpers.errors import UserError
 from fedpers.results import Run
-from strategies.dropping import AdaptiveDropping
-from strategies.fedd2s_server import CUT, HEAD, ORIGIN, SENT, SOFT_LABELS, frozen_head, make_head
-from strategies.knowledge import add_noise, clip_rows, projection_matrix
+from strategies.fedd2s.dropping import AdaptiveDropping
+from strategies.fedd2s.server import CUT, HEAD, ORIGIN, SENT, SOFT_LABELS, frozen_head, make_head
+from strategies.parts.exchange import add_noise, clip_rows, projection_matrix
 
 FEDD2S = ["strategy=fedd2s"]
 

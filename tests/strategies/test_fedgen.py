@@ -12,7 +12,7 @@ from fedpers.build import build
 from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from fedpers.federation import Federation
-from strategies.fedd2s_server import frozen_head
+from strategies.fedd2s.server import frozen_head
 from strategies.fedgen import FedGen
 from strategies.fedgen_server import COUNT, GENERATOR, PRIOR, GeneratorServer, ensemble_loss, likeness
 

@@ -12,7 +12,7 @@ from fedpers.build import build
 from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.fedkd import PROJECTION, FedKD
-from strategies.low_rank import LEFT, RIGHT, compress, expand, low_rank
+from strategies.parts.low_rank import LEFT, RIGHT, compress, expand, low_rank
 
 
 def kd(**changes: float) -> FedKD:

@@ -11,7 +11,7 @@ from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.fedavg import FedAvg
 from strategies.fedprox import FedProx
-from strategies.proximal import half_squared_distance
+from strategies.parts.proximal import half_squared_distance
 
 # x = 1 with label 0, scale 1, head weights (0, 0), lr 1. Step 1 is FedAvg's, as the term is 0: head (1/2, -1/2).
 # Step 2: logits (1/2, -1/2), 1 - p_0 = 1 / (1 + e) =: r, dCE/dlogits = (-r, r), dCE/dhead = (-r, r) times h = 1,

@@ -14,8 +14,8 @@ from fedpers.errors import UserError
 from fedpers.federation import Federation
 from fedpers.training import Batch, Split, fit
 from strategies.base import StateServer
-from strategies.dropping import AdaptiveDropping
-from strategies.knowledge import distill
+from strategies.fedd2s.dropping import AdaptiveDropping
+from strategies.parts.exchange import distill
 
 if TYPE_CHECKING:
     from strategies.fedd2s import FedD2S

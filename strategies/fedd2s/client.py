@@ -12,7 +12,7 @@ server owns one head g_c a cut. Nothing but representations, soft labels and lab
     Server   L_g = CE(g_c(h), y) + μ T² KL(p ‖ g_c(h)/T)                               on all that was sent, by Adam
              q = softmax(g_c(h)/T), sent back to the client when it is next sampled
 
-The personal model is f_k; there is no global model. The server half is `strategies.fedd2s_server.HeadServer`.
+The personal model is f_k; there is no global model. The server half is `strategies.fedd2s.server.HeadServer`.
 
 Deviations: the paper's full text was not at hand. The above is our reading of its abstract and public summaries; the
 form of the losses, the warm-up rule (a head never teaches before it has been trained), the pooling of h before it is
@@ -34,9 +34,9 @@ from fedpers.federation import Federation
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, Split, collect
 from strategies.base import Algorithm
-from strategies.dropping import scheduled_cut
-from strategies.fedd2s_server import CUT, SENT, SOFT_LABELS, HeadServer, frozen_head
-from strategies.knowledge import add_noise, class_means, clip_rows, distill, projection_matrix, represent
+from strategies.fedd2s.dropping import scheduled_cut
+from strategies.fedd2s.server import CUT, SENT, SOFT_LABELS, HeadServer, frozen_head
+from strategies.parts.exchange import add_noise, class_means, clip_rows, distill, projection_matrix, represent
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What several papers build on, one idea a file. Papers import parts, never each other."""
