@@ -2,13 +2,13 @@
 
 import csv
 import dataclasses
-import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from studies import NAMES, study
 
 from experiments import jobs, tuning
 from experiments.jobs import Tally, Workshop
@@ -17,23 +17,7 @@ from experiments.study import Condition, Scale, Study, main, merge
 from fedpers.compose import compose_config
 from fedpers.results import Run
 
-NAMES = (
-    "comparison",
-    "convergence",  # after the comparison, whose runs it shares
-    "heterogeneity",
-    "participation_ratio",
-    "dropping_rate",
-    "dropping_set",
-    "ablation",
-    "fine_tuning",
-    "pfllib",
-)
 Conduct = Callable[[str], Path]
-
-
-def study(name: str) -> Study:
-    found: Study = importlib.import_module(f"experiments.{name}").STUDY
-    return found
 
 
 @pytest.fixture(scope="module")

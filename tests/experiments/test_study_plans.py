@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from test_studies import NAMES, study
+from studies import NAMES, study
 
 from experiments import jobs, plan, tuning
 from experiments.jobs import Job

@@ -8,7 +8,7 @@ from typing import Any
 
 import matplotlib
 import pytest
-from test_plots import write_run
+from pictured import write_run
 
 from fedpers.errors import UserError
 from plots import convergence

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_own_models import numbers, own
-from test_partly_shared import personal, sigmoid
+from by_hand import numbers, own, sigmoid
+from federations import personal
 from torch import nn
 from toys import make_task, three_parameters
 

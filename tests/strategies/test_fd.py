@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
+from federations import record
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
-from test_contract import record
 from toys import make_task, three_parameters
 
 from fedpers import records

@@ -5,7 +5,7 @@ import pytest
 import torch
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
-from strategies_reference import fedavg
+from plain_fedavg import fedavg
 from toys import make_task, three_parameters
 
 from fedpers import client_app, records, seeds

@@ -4,45 +4,22 @@ import math
 
 import pytest
 import torch
+from fedd2s_toys import ONE, head_with, make, server
+from federations import record
 from flwr.app import ArrayRecord
-from test_contract import record
-from torch import nn
 from toys import make_task, three_parameters
 
 from fedpers import records
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
-from fedpers.training import Batch, Split
-from strategies.fedd2s import FedD2S, Teacher, soft_label_of_each_sample
-from strategies.fedd2s_server import CUT, HEAD, SENT, SOFT_LABELS, frozen_head, make_head
+from fedpers.training import Batch
+from strategies.fedd2s import Teacher, soft_label_of_each_sample
+from strategies.fedd2s_server import CUT, HEAD, SENT, SOFT_LABELS, frozen_head
 from strategies.knowledge import class_means, distill, represent
 
 LOG2, LOG3 = math.log(2), math.log(3)
 OFF = ["strategy.lambda_ce=0", "strategy.lambda_kl=0"]
 
 
-def make(**changes: object) -> FedD2S:
-    """Build FedD2S with the defaults of its YAML file but for some changes."""
-    spec = compose_config(["strategy=fedd2s"]).strategy
-    algorithm: FedD2S = build(spec | changes, "strategy")
-    return algorithm
-
-
-def head_with(weights: tuple[float, float]) -> nn.Sequential:
-    """Return a head on a scalar that computes relu(z) times two weights."""
-    head = make_head(1, 1, 2)
-    values = {
-        "hidden.weight": [[1.0]],
-        "hidden.bias": [0.0],
-        "logits.weight": [[w] for w in weights],
-        "logits.bias": [0.0, 0.0],
-    }
-    head.load_state_dict({key: torch.tensor(value) for key, value in values.items()})
-    return head.requires_grad_(False)
-
-
-ONE = Split(torch.tensor([[1.0]]), torch.tensor([0]))
 BATCH = Batch(ONE.inputs, ONE.labels, torch.tensor([0]))
 
 
@@ -96,13 +73,6 @@ def test_kl_on_head_reaches_no_dropped_stage() -> None:
     assert dropped[0] == dropped[1]
     # dKL/dg = (1/4, 3/4) - (1/2, 1/2); times the head's weights (0, ln 3)
     assert float(model.get_parameter("base.weight").grad) == pytest.approx(0.25 * LOG3)
-
-
-def server(config, algorithm: FedD2S):  # type: ignore[no-untyped-def]
-    from fedpers.federation import Federation
-
-    federation = Federation(config(), {0: 1}, 2, (1, 1, 1), three_parameters, {})
-    return algorithm.server(federation)
 
 
 def test_server_loss_by_hand(config) -> None:

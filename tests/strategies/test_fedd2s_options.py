@@ -4,9 +4,8 @@ import dataclasses
 
 import pytest
 import torch
-from conftest import metric_files, serve
-from test_contract import record
-from test_fedd2s import ONE, make
+from fedd2s_toys import ONE, make
+from federations import metric_files, record, serve
 from toys import make_task, three_parameters
 
 from fedpers import records

@@ -6,9 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import metric_files
-from test_own_models import numbers
-from test_partly_shared import personal, sigmoid
+from by_hand import numbers, sigmoid
+from federations import metric_files, personal
 from toys import make_task, three_parameters
 
 from fedpers.build import build

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_own_models import numbers
+from by_hand import numbers
 from toys import make_task, three_parameters
 
 from fedpers.build import build

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from test_own_models import numbers, own
-from test_partly_shared import personal, sigmoid
+from by_hand import numbers, own, sigmoid
+from federations import personal
 from toys import make_task, three_parameters
 
 from fedpers.build import build

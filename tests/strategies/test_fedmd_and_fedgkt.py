@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from test_partly_shared import personal, sigmoid
+from by_hand import sigmoid
+from federations import personal
 from toys import make_task, three_parameters
 
 from fedpers.build import build

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_partly_shared import personal
+from federations import personal
 from toys import make_task, three_parameters
 
 from fedpers.build import build

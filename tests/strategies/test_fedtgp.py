@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from test_partly_shared import personal
+from federations import personal
 from toys import make_task, three_parameters
 
 from fedpers.build import build

@@ -1,6 +1,7 @@
 """Local and FedPer: by hand, and as limits of each other."""
 
 import pytest
+from federations import personal
 from toys import make_task, three_parameters
 
 from strategies.fedper import FedPer
@@ -25,18 +26,14 @@ def test_fedper_sends_the_base_and_keeps_the_head() -> None:
     assert update.keep["head.weight"].flatten().tolist() == pytest.approx([1, -1])
 
 
-def _personal(run):  # type: ignore[no-untyped-def]
-    return run.metrics[run.metrics.model == "personal"].reset_index(drop=True)
-
-
 def test_fedper_without_personal_layers_is_fedavg(federate) -> None:
-    nothing = _personal(federate("strategy=fedper", "strategy.personal=[]"))
-    assert nothing.equals(_personal(federate("strategy=fedavg")))
+    nothing = personal(federate("strategy=fedper", "strategy.personal=[]"))
+    assert nothing.equals(personal(federate("strategy=fedavg")))
 
 
 def test_fedper_with_all_layers_personal_is_local(federate) -> None:
-    everything = _personal(federate("strategy=fedper", "strategy.personal=[fc1,fc2,head]"))
-    assert everything.equals(_personal(federate("strategy=local")))
+    everything = personal(federate("strategy=fedper", "strategy.personal=[fc1,fc2,head]"))
+    assert everything.equals(personal(federate("strategy=local")))
 
 
 def test_fedper_has_no_global_model(federate) -> None:

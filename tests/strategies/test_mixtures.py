@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_own_models import numbers
-from test_partly_shared import personal, sigmoid
+from by_hand import numbers, sigmoid
+from federations import personal
 from toys import make_task, three_parameters
 
 from fedpers.build import build

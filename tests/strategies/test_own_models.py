@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from test_partly_shared import personal, sigmoid
+from by_hand import numbers, own, sigmoid
+from federations import personal
 from toys import make_task, three_parameters
 
 from fedpers.build import build
@@ -13,16 +14,6 @@ from fedpers.errors import UserError
 from strategies.apfl import ALPHA, APFL
 from strategies.ditto import Ditto
 from strategies.pfedsd import PFedSD
-
-
-def own(scale: float, a: float, b: float) -> dict[str, torch.Tensor]:
-    """A client's memory of its personal model."""
-    return {"personal/base.weight": torch.tensor([scale]), "personal/head.weight": torch.tensor([[a], [b]])}
-
-
-def numbers(state: dict[str, torch.Tensor], prefix: str = "") -> list[float]:
-    return [*state[f"{prefix}base.weight"].tolist(), *state[f"{prefix}head.weight"].flatten().tolist()]
-
 
 # w_t: scale 2, head (0, 0), so that w's step leads to head (1, -1), scale 2; see test_partly_shared.py.
 

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from by_hand import sigmoid
+from federations import personal
 from toys import make_task, three_parameters
 
 from fedpers.build import build
@@ -17,14 +19,6 @@ from strategies.lg_fedavg import LGFedAvg
 # x = 1 with label 0, logits scale * (a, b), lr 1. With p = softmax(logits)[0]: dCE/dhead = scale (p - 1) (1, -1),
 # dCE/dscale = (a - b) (p - 1). From scale 2 and head (0, 0), p = 1/2: the head's step leads to (1, -1).
 NORMED = ["model=resnet18", "model.norm=batch", "model.width=4", "rounds=2", "partition.max_samples=60"]
-
-
-def sigmoid(value: float) -> float:
-    return 1 / (1 + math.exp(-value))
-
-
-def personal(run):  # type: ignore[no-untyped-def]
-    return run.metrics[run.metrics.model == "personal"].reset_index(drop=True)
 
 
 def test_fedrep_fits_the_head_first() -> None:

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from test_own_models import numbers, own
-from test_partly_shared import personal, sigmoid
+from by_hand import numbers, own, sigmoid
+from federations import personal
 from torch import nn
 from toys import Scale, make_task, three_parameters
 
