@@ -4,6 +4,8 @@ import math
 
 import torch
 
+LOG2, LOG3 = math.log(2), math.log(3)
+
 
 def sigmoid(value: float) -> float:
     return 1 / (1 + math.exp(-value))
@@ -14,6 +16,11 @@ def numbers(state: dict[str, torch.Tensor], prefix: str = "") -> list[float]:
     return [*state[f"{prefix}base.weight"].tolist(), *state[f"{prefix}head.weight"].flatten().tolist()]
 
 
+def named(prefix: str, scale: float, a: float, b: float) -> dict[str, torch.Tensor]:
+    """Three parameters whose names begin with a prefix."""
+    return {f"{prefix}base.weight": torch.tensor([scale]), f"{prefix}head.weight": torch.tensor([[a], [b]])}
+
+
 def own(scale: float, a: float, b: float) -> dict[str, torch.Tensor]:
     """A client's memory of its personal model."""
-    return {"personal/base.weight": torch.tensor([scale]), "personal/head.weight": torch.tensor([[a], [b]])}
+    return named("personal/", scale, a, b)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from by_hand import LOG2, LOG3
 from federations import record
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from toys import make_task, three_parameters
@@ -16,8 +17,6 @@ from fedpers.errors import UserError
 from fedpers.federation import Federation
 from fedpers.training import Batch, Split, cross_entropy
 from strategies.fd import CLASS, COUNT, FD, MEAN, TARGET, AverageServer, average_outputs
-
-LOG2, LOG3 = math.log(2), math.log(3)
 
 
 def server(config, num_classes: int = 2, lambda_kd: float = 0.1) -> AverageServer:

@@ -11,7 +11,6 @@ from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.fedavg import FedAvg
 from strategies.fedprox import FedProx
-from strategies.proximal import half_squared_distance
 
 # x = 1 with label 0, scale 1, head weights (0, 0), lr 1. Step 1 is FedAvg's, as the term is 0: head (1/2, -1/2).
 # Step 2: logits (1/2, -1/2), 1 - p_0 = 1 / (1 + e) =: r, dCE/dlogits = (-r, r), dCE/dhead = (-r, r) times h = 1,
@@ -46,25 +45,6 @@ def test_third_step_pulls_the_scale_back() -> None:
     head = 0.3 + R
     ce = -2 * head / (1 + math.exp(2 * head * (1 + R)))  # dCE/dscale = head . dlogits
     assert train(FedProx(mu=0.4), epochs=3).send["base.weight"].tolist() == pytest.approx([1 + R - ce - 0.4 * R])
-
-
-def test_term_and_its_gradient_by_hand() -> None:
-    model = three_parameters(2.0, (1.0, -1.0))
-    anchor = {"base.weight": torch.tensor([0.5]), "head.weight": torch.tensor([[1.0], [3.0]])}
-    term = half_squared_distance(model, anchor)
-    assert term.item() == pytest.approx((1.5**2 + 0 + 4**2) / 2)
-    term.backward()
-    assert model.get_parameter("base.weight").grad.tolist() == [1.5]  # w - anchor
-    assert model.get_parameter("head.weight").grad.flatten().tolist() == [0, -4]
-
-
-def test_term_is_over_the_named_parameters_only() -> None:
-    model = three_parameters(2.0, (1.0, -1.0))
-    term = half_squared_distance(model, {"base.weight": torch.tensor([0.0])})
-    assert term.item() == 2
-    term.backward()
-    assert model.get_parameter("head.weight").grad is None
-    assert half_squared_distance(model, {}).item() == 0
 
 
 def test_mu_zero_is_fedavg(federate) -> None:
