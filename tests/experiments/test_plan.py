@@ -8,10 +8,9 @@ from studies import NAMES, study
 
 from experiments import jobs, plan, tuning
 from experiments.jobs import Job
-from experiments.scales import LOCAL, dirichlet, methods
-from experiments.study import Scale, merge
+from experiments.study import merge
 from fedpers.build import build
-from fedpers.compose import compose_config, group_choices
+from fedpers.compose import compose_config
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -37,16 +36,6 @@ def test_names_of_runs_are_names_of_folders_and_differ(name: str, tmp_path: Path
     assert all("/" not in name and " " not in name for name in configs)
 
 
-def test_every_strategy_is_in_the_comparison_with_equally_many_settings() -> None:
-    strategies = {text for arm in methods((0.1,)) for text in arm.overrides if text.startswith("strategy=")}
-    left_out = {name for name in group_choices("strategy") if name.startswith("flower_")} | {"fedbn"}
-    assert strategies == {f"strategy={name}" for name in set(group_choices("strategy")) - left_out}
-    for scale in study("comparison").scales.values():
-        grids = [dict(arm.grid) for arm in scale.arms]
-        assert len({grid["lr"] for grid in grids}) == 1
-        assert len({len(values) for grid in grids for key, values in grid.items() if key != "lr"}) == 1
-
-
 def test_what_is_composed_once_is_what_composing_each_gives() -> None:
     common = study("dropping_set").scales["laptop"].common
     for own in (
@@ -62,11 +51,6 @@ def test_two_arms_that_read_one_run_share_it(tmp_path: Path) -> None:
     folders = [jobs[0].folder for (_, arm), jobs in planned.reported({}).items() if arm.name.startswith("FedAvg")]
     assert len(folders) == 4
     assert len(set(folders)) == 2  # one for each condition
-
-
-def test_tuning_seeds_are_never_reported() -> None:
-    with pytest.raises(AssertionError, match="must not be reported"):
-        Scale((), (LOCAL,), dirichlet(0.1), seeds=(0, 1), tuning_seeds=(1,))
 
 
 def test_convergence_tunes_with_the_comparison_and_overwrites_none_of_its_runs(tmp_path: Path) -> None:

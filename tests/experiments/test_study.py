@@ -1,20 +1,17 @@
-"""Every study from its first run to its page, at the scale that takes seconds; then what happens when it runs again."""
+"""Every study from its first run to its page, at the scale that takes seconds; and its command line."""
 
 import csv
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from studies import NAMES, study
+from studies import NAMES, study, table
 
-from experiments import jobs, tuning
-from experiments.jobs import Tally, Workshop
-from experiments.scales import LOCAL
-from experiments.study import Condition, Scale, Study, main, merge
-from fedpers.compose import compose_config
+from experiments import ablation, convergence, tuning
+from experiments.scales import LOCAL, dirichlet
+from experiments.study import Arm, Scale, main, merge, read
 from fedpers.results import Run
 
 Conduct = Callable[[str], Path]
@@ -32,14 +29,6 @@ def conduct(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Conduct:
         return folder
 
     return run
-
-
-def table(folder: Path, name: str) -> list[dict[str, str]]:
-    with (folder / f"{name}.csv").open() as lines:
-        return list(csv.DictReader(lines))
-
-
-# from end to end
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -132,85 +121,58 @@ def test_convergence_shares_the_runs_of_the_comparison(conduct: Conduct) -> None
     assert "## Rounds and bytes to a target accuracy" in (folder / "convergence.md").read_text()
 
 
-# resuming
-
-TOY = Study(
-    name="toy",
-    question="Does it run?",
-    scales={
-        "smoke": Scale(
-            merge(study("ablation").scales["smoke"].common, ("rounds=1", "local_epochs=1")),
-            (LOCAL,),
-            (Condition(""),),
-            (0,),
-        )
-    },
-    draw=lambda found, folder: [],
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["scale=smok"], "unknown scale 'smok'. Did you mean 'smoke'? Accepted: laptop, paper, smoke"),
+        (["scle=smoke"], "unknown key 'scle'. Did you mean 'scale'?"),
+        (["rouns=3"], "unknown key 'rouns'. Did you mean 'rounds'?"),
+        (["model.hiden=[3]"], "Did you mean 'hidden'?"),
+        (["smoke"], "'smoke' is no override"),
+        (["jobs=0"], "jobs=0 is not possible. Accepted: a whole number of at least 1"),
+        (["out="], "out= names no folder"),
+        (["seed=5"], "this study sets seed itself"),
+        (["strategy.mu=0.5"], "this study sets strategy.mu itself"),
+        (["partition.num_clients=100"], "Accepted: at most 20 clients"),
+        (["scale=laptop", "dataset.root=/nowhere"], "/nowhere"),
+    ],
 )
-
-
-def test_finished_runs_are_not_run_again_changed_ones_are(tmp_path: Path, cache: Path) -> None:
-    arguments = [f"out={tmp_path}", f"cache={cache}"]
-    summary = tmp_path / "runs/local,seed=0/summary.json"
-
-    def run(*overrides: str) -> int:
-        assert main(TOY, [*arguments, *overrides]) == 0
-        return summary.stat().st_mtime_ns
-
-    first = run()
-    assert run() == first
-    assert run("engine.num_threads=2", "quiet=true") == first  # these change no result
-    changed = run("batch_size=16")
-    assert changed > first
-    assert Run(summary.parent).config.batch_size == 16
-    summary.unlink()  # an unfinished run
-    assert run("batch_size=16") > changed
-
-
-def test_only_directories_that_the_study_made_are_removed(tmp_path: Path, cache: Path, capsys: Any) -> None:
-    mine = tmp_path / "runs/local,seed=0"
-    mine.mkdir(parents=True)
-    (mine / "thesis.txt").write_text("irreplaceable")
-    assert main(TOY, [f"out={tmp_path}", f"cache={cache}"]) == 2
-    assert "was not made by this study" in capsys.readouterr().err
-    assert (mine / "thesis.txt").read_text() == "irreplaceable"
-
-
-def test_a_failing_run_is_reported_and_the_others_go_on(
-    tmp_path: Path, cache: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+def test_mistakes_are_one_line_and_exit_code_2(
+    arguments: list[str], told: str, tmp_path: Path, cache: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scale = dataclasses.replace(TOY.scales["smoke"], seeds=(0, 1))
-    toy = dataclasses.replace(TOY, scales={"smoke": scale})
-    real = jobs.execute
-    monkeypatch.setattr(jobs, "execute", lambda text: ("Boom: it broke", 0.0) if '"seed": 0' in text else real(text))
-    assert main(toy, [f"out={tmp_path}", f"cache={cache}"]) == 1
-    assert "failed: local,seed=0: Boom: it broke" in capsys.readouterr().err
-    page = (tmp_path / "toy.md").read_text()
-    assert "- local,seed=0: Boom: it broke" in page
-    assert "Local (1 missing)" in page
-    assert [row["num_seeds"] for row in table(tmp_path, "toy")] == ["1"]
-    monkeypatch.undo()
-    assert main(toy, [f"out={tmp_path}", f"cache={cache}"]) == 0  # only the failed one is left
-    assert [row["num_seeds"] for row in table(tmp_path, "toy")] == ["2"]
+    monkeypatch.chdir(tmp_path)
+    assert main(ablation.STUDY, [f"cache={cache}", *arguments]) == 2
+    output = capsys.readouterr()
+    assert told in output.err
+    assert output.err.startswith("error: ")
+    assert output.err.count("\n") == 1
+    assert output.out == ""
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_raises_is_told_in_one_line() -> None:
-    error, seconds = jobs.execute(dataclasses.replace(compose_config(["dataset=cifar10"]), out="x").to_json())
-    assert error.startswith("UserError: ")
-    assert "\n" not in error
-    assert seconds >= 0
+def test_help_says_what_there_is(capsys: Any) -> None:
+    assert main(convergence.STUDY, ["--help"]) == 0
+    text = capsys.readouterr().out
+    assert "python -m experiments.convergence [scale=smoke|laptop|paper]" in text
+    assert "runs/experiments/comparison-SCALE" in text
+    assert "FedD2S, own heads" in text
 
 
-@pytest.mark.slow
-def test_two_worker_processes_write_what_one_does(tmp_path: Path, cache: Path) -> None:
-    toy = dataclasses.replace(TOY, scales={"smoke": dataclasses.replace(TOY.scales["smoke"], seeds=(0, 1))})
-    for number in (1, 2):
-        assert main(toy, [f"out={tmp_path / str(number)}", f"jobs={number}", f"cache={cache}"]) == 0
-    assert (tmp_path / "1/toy.csv").read_text() == (tmp_path / "2/toy.csv").read_text()
+def test_default_folders_and_the_command() -> None:
+    options = read(ablation.STUDY, ["scale=laptop", "jobs=2", "dataset.root=my data"])
+    assert (options.scale, options.jobs) == ("laptop", 2)
+    assert options.folder == Path("experiments/results/ablation-laptop")
+    assert options.runs == Path("runs/experiments/ablation-laptop")
+    assert options.command == "python -m experiments.ablation scale=laptop jobs=2 'dataset.root=my data'"
+    assert read(convergence.STUDY, []).runs == Path("runs/experiments/comparison-smoke")
+    assert read(convergence.STUDY, ["out=x"]).runs == Path("x/runs")
 
 
-def test_progress_is_plain_lines_without_a_terminal(tmp_path: Path, cache: Path, capsys: Any) -> None:
-    assert main(TOY, [f"out={tmp_path}", f"cache={cache}"]) == 0
-    assert "[1/1] local,seed=0: " in capsys.readouterr().err
-    workshop = Workshop(tmp_path / "runs", 1, Tally("toy", 1))
-    assert workshop.make([]) == {}
+def test_later_overrides_replace_earlier_ones() -> None:
+    assert merge(("a=1", "b=2"), ("a=3",)) == ("a=3", "b=2")
+    assert Arm("x", ()).column == "personal"
+
+
+def test_tuning_seeds_are_never_reported() -> None:
+    with pytest.raises(AssertionError, match="must not be reported"):
+        Scale((), (LOCAL,), dirichlet(0.1), seeds=(0, 1), tuning_seeds=(1,))
