@@ -1,25 +1,8 @@
-"""Clients that never train: held out once, scored apart."""
+"""Who trains and who is scored: sampled clients, and those that never train."""
 
 import pytest
 
-from fedpers.config import Config
-from fedpers.errors import UserError
 from fedpers.progress import printer, result_table
-
-
-def test_who_is_unseen_is_drawn_once() -> None:
-    drawn = Config(unseen=0.3).unseen_clients(10)
-    assert len(drawn) == 3
-    assert drawn == Config(unseen=0.3, lr=0.5).unseen_clients(10) != Config(unseen=0.3, seed=1).unseen_clients(10)
-    assert Config().unseen_clients(10) == frozenset()
-    assert len(Config(unseen=0.01).unseen_clients(10)) == 1
-    assert len(Config(unseen=0.99).unseen_clients(10)) == 9
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
-def test_impossible_share(share: float) -> None:
-    with pytest.raises(UserError, match=r"unseen=.* is not possible\. Accepted: a share in \[0, 1\)"):
-        Config(unseen=share)
 
 
 def test_unseen_clients_never_train_and_are_scored_apart(federate) -> None:
