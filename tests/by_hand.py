@@ -4,6 +4,10 @@ import math
 
 import torch
 
+from fedpers.build import build
+from fedpers.compose import compose_config
+from strategies.base import Algorithm
+
 LOG2, LOG3 = math.log(2), math.log(3)
 
 
@@ -24,3 +28,9 @@ def named(prefix: str, scale: float, a: float, b: float) -> dict[str, torch.Tens
 def own(scale: float, a: float, b: float) -> dict[str, torch.Tensor]:
     """A client's memory of its personal model."""
     return named("personal/", scale, a, b)
+
+
+def from_yaml(strategy: str, **changes: object) -> Algorithm:
+    """Build an algorithm with the values of its YAML file but for some changes."""
+    algorithm: Algorithm = build(compose_config([f"strategy={strategy}"]).strategy | changes, "strategy")
+    return algorithm

@@ -15,8 +15,6 @@ from fedpers.results import Run
 from fedpers.run import main
 
 EVERY = [(group, name) for group in ALL_GROUPS for name in group_choices(group)]
-
-
 SHAPES = {"digits": (1, 8, 8)}
 SHAPES |= dict.fromkeys(("fashion_mnist", "femnist", "glyphs"), (1, 28, 28))
 SHAPES |= dict.fromkeys(("cifar10", "cifar100", "cinic10"), (3, 32, 32))
@@ -67,8 +65,6 @@ def test_first_command_of_an_experiment_is_true(name: str) -> None:
 
 
 WRITERS = {f"f{number:04}_00": 60 for number in range(4)}
-
-
 FORMS: dict[str, tuple[str, Callable[[Path], object], list[str]]] = {
     "femnist, LEAF": ("femnist", lambda root: write_leaf(root / "all_data", WRITERS), ["partition.num_clients=3"]),
     "femnist, hub": ("femnist", lambda root: write_femnist_hub(root, WRITERS), ["partition.num_clients=3"]),

@@ -30,11 +30,7 @@ from fedpers.data.prepare import assign, assignment_sha256
 from fedpers.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Classes. .* will NOT be used")
-
-
 DIGITS = load_digits().target.astype(np.int64)
-
-
 partitions = st.one_of(
     st.builds(iid, clients),
     st.builds(dirichlet, clients, st.sampled_from([0.5, 1.0, 10.0])),

@@ -16,8 +16,6 @@ def normalized() -> Staged:
 
 
 STATISTICS = {"fc1.1.running_mean", "fc1.1.running_var", "fc1.1.num_batches_tracked"}
-
-
 LEARNED = {"fc1.1.weight", "fc1.1.bias"}
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 
 import torch
+from by_hand import from_yaml
 from torch import nn
 from toys import three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.config import Config
 from fedpers.federation import Federation
 from fedpers.training import Split
@@ -19,8 +18,8 @@ ONE = Split(torch.tensor([[1.0]]), torch.tensor([0]))
 
 def make(**changes: object) -> FedD2S:
     """Build FedD2S with the defaults of its YAML file but for some changes."""
-    spec = compose_config(["strategy=fedd2s"]).strategy
-    algorithm: FedD2S = build(spec | changes, "strategy")
+    algorithm = from_yaml("fedd2s", **changes)
+    assert isinstance(algorithm, FedD2S)
     return algorithm
 
 

@@ -2,12 +2,10 @@
 
 import pytest
 import torch
-from by_hand import numbers, own, sigmoid
+from by_hand import from_yaml, numbers, own, sigmoid
 from federations import personal
 from toys import make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.apfl import ALPHA, APFL
 
@@ -68,4 +66,4 @@ def test_apfl_global_model_is_fedavgs(federate) -> None:
 )
 def test_impossible_value_is_named(strategy: str, key: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{key}={value}"):
-        build(compose_config([f"strategy={strategy}"]).strategy | {key: value}, "strategy")
+        from_yaml(strategy, **{key: value})

@@ -3,11 +3,9 @@
 import math
 
 import pytest
-from by_hand import numbers, own, sigmoid
+from by_hand import from_yaml, numbers, own, sigmoid
 from toys import make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.ditto import Ditto
 
@@ -52,4 +50,4 @@ def test_ditto_is_fedavg_and_with_lambda_zero_local(federate) -> None:
 )
 def test_impossible_value_is_named(strategy: str, key: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{key}={value}"):
-        build(compose_config([f"strategy={strategy}"]).strategy | {key: value}, "strategy")
+        from_yaml(strategy, **{key: value})

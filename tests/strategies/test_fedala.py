@@ -2,12 +2,10 @@
 
 import pytest
 import torch
-from by_hand import numbers, sigmoid
+from by_hand import from_yaml, numbers, sigmoid
 from federations import personal
 from toys import make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.fedala import FedALA
 
@@ -83,4 +81,4 @@ def test_fedala_names_a_stage_that_is_not_there(federate) -> None:
 )
 def test_impossible_value_is_named(strategy: str, key: str, value: float | str) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{key}\W+{value}"):
-        build(compose_config([f"strategy={strategy}"]).strategy | {key: value}, "strategy")
+        from_yaml(strategy, **{key: value})

@@ -5,11 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from by_hand import numbers
+from by_hand import from_yaml, numbers
 from toys import make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.fedamp import CloudServer, FedAMP
 
@@ -76,4 +74,4 @@ def test_fedamp_wants_one_architecture(federate) -> None:
 )
 def test_impossible_value_is_named(strategy: str, key: str, value: float | str) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{key}\W+{value}"):
-        build(compose_config([f"strategy={strategy}"]).strategy | {key: value}, "strategy")
+        from_yaml(strategy, **{key: value})

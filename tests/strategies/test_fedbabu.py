@@ -1,12 +1,10 @@
 """FedBABU: by hand, and what tuning changes."""
 
 import pytest
-from by_hand import sigmoid
+from by_hand import from_yaml, sigmoid
 from federations import personal
 from toys import make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.fedbabu import FedBABU
 
@@ -47,6 +45,5 @@ def test_fedbabu_head_stands_still_and_tuning_is_forgotten(federate) -> None:
     [("fedbabu", "tuning_epochs", -1)],
 )
 def test_impossible_value_is_named(strategy: str, key: str, value: object, config) -> None:
-    spec = compose_config([f"strategy={strategy}"]).strategy | {key: value}
     with pytest.raises(UserError, match=rf"strategy\.{key}"):
-        build(spec, "strategy").check(three_parameters(), config())
+        from_yaml(strategy, **{key: value}).check(three_parameters(), config())

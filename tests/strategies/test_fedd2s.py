@@ -16,8 +16,6 @@ from strategies.fedd2s import Teacher, soft_label_of_each_sample
 from strategies.fedd2s_server import CUT, HEAD, SENT, SOFT_LABELS
 
 OFF = ["strategy.lambda_ce=0", "strategy.lambda_kl=0"]
-
-
 BATCH = Batch(ONE.inputs, ONE.labels, torch.tensor([0]))
 
 

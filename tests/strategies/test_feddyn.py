@@ -4,11 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from by_hand import named, numbers, sigmoid
+from by_hand import from_yaml, named, numbers, sigmoid
 from toys import make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.feddyn import DynamicServer, FedDyn
 
@@ -50,4 +48,4 @@ def test_feddyn_server_by_hand() -> None:
 )
 def test_impossible_value_is_named(strategy: str, key: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{key}={value}"):
-        build(compose_config([f"strategy={strategy}"]).strategy | {key: value}, "strategy")
+        from_yaml(strategy, **{key: value})

@@ -4,12 +4,10 @@ import math
 
 import pytest
 import torch
-from by_hand import numbers
+from by_hand import from_yaml, numbers
 from fedgen_toys import gen
 from toys import make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.fedgen_server import COUNT, GENERATOR, PRIOR
 
@@ -63,4 +61,4 @@ def test_lambda_zero_is_fedavg(federate) -> None:
 )
 def test_impossible_value_is_named(key: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{key}"):
-        build(compose_config(["strategy=fedgen"]).strategy | {key: value}, "strategy")
+        from_yaml("fedgen", **{key: value})

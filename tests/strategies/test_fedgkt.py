@@ -2,11 +2,10 @@
 
 import pytest
 import torch
+from by_hand import from_yaml
 from federations import personal
 from toys import make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 
 
@@ -25,7 +24,7 @@ def test_fedgkt_sends_knowledge_up_and_soft_labels_down(federate) -> None:
 
 def test_fedgkt_learns_from_the_servers_answers_by_hand() -> None:
     """T = 1, lambda 0.4, q = (0.8, 0.2): the logits' gradient is (p - 1) + 0.4 (p - 0.8), p = 1/2."""
-    client = build(compose_config(["strategy=fedgkt"]).strategy | {"temperature": 1.0, "lambda_kl": 0.4}, "strategy")
+    client = from_yaml("fedgkt", temperature=1.0, lambda_kl=0.4)
     received = {"control/cut": torch.tensor(1), "soft_labels/q": torch.tensor([[0.8, 0.2]])}
     update = client.train(make_task(three_parameters(2.0), client, [[1.0]], [0], received=received))
     pull = 2 * (0.5 + 0.4 * 0.3)
@@ -38,6 +37,5 @@ def test_fedgkt_learns_from_the_servers_answers_by_hand() -> None:
     [("fedgkt", "temperature", 0.0), ("fedgkt", "cut", 9)],
 )
 def test_impossible_value_is_named(strategy: str, key: str, value: float, config) -> None:
-    spec = compose_config([f"strategy={strategy}"]).strategy | {key: value}
     with pytest.raises(UserError, match=rf"strategy\.{key}="):
-        build(spec, "strategy").check(three_parameters(), config())
+        from_yaml(strategy, **{key: value}).check(three_parameters(), config())

@@ -3,12 +3,10 @@
 import math
 
 import pytest
-from by_hand import numbers, own, sigmoid
+from by_hand import from_yaml, numbers, own, sigmoid
 from federations import personal
 from toys import make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.fedkd import PROJECTION, FedKD
 
@@ -91,4 +89,4 @@ def test_low_rank_comes_near_fedavg_and_costs_less(federate) -> None:
 )
 def test_impossible_value_is_named(key: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{key}"):
-        build(compose_config(["strategy=fedkd"]).strategy | {key: value}, "strategy")
+        from_yaml("fedkd", **{key: value})

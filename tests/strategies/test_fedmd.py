@@ -5,12 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from by_hand import sigmoid
+from by_hand import from_yaml, sigmoid
 from federations import chosen, personal
 from toys import make_task, three_parameters
 
 from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from fedpers.training import Split
 from strategies.fedmd import CONSENSUS, LOGITS, ROUND, FedMD
@@ -66,6 +65,5 @@ def test_fedmd_needs_a_public_set(config) -> None:
     [("fedmd", "alignment_samples", 0), ("fedmd", "digest_epochs", -1)],
 )
 def test_impossible_value_is_named(strategy: str, key: str, value: float, config) -> None:
-    spec = compose_config([f"strategy={strategy}"]).strategy | {key: value}
     with pytest.raises(UserError, match=rf"strategy\.{key}="):
-        build(spec, "strategy").check(three_parameters(), config())
+        from_yaml(strategy, **{key: value}).check(three_parameters(), config())

@@ -4,12 +4,10 @@ import math
 
 import pytest
 import torch
-from by_hand import numbers
+from by_hand import from_yaml, numbers
 from torch import nn
 from toys import Scale, make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from fedpers.models.staged import Staged
 from fedpers.training import Batch
@@ -62,4 +60,4 @@ def test_fedntd_with_beta_zero_is_fedavg(federate) -> None:
 )
 def test_impossible_value_is_named(strategy: str, key: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{key}={value}"):
-        build(compose_config([f"strategy={strategy}"]).strategy | {key: value}, "strategy")
+        from_yaml(strategy, **{key: value})

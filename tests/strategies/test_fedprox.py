@@ -4,10 +4,9 @@ import math
 
 import pytest
 import torch
+from by_hand import from_yaml
 from toys import make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.fedavg import FedAvg
 from strategies.fedprox import FedProx
@@ -70,6 +69,5 @@ def test_batch_norm_is_held_where_it_is_shared(policy: str, federate) -> None:
 
 @pytest.mark.parametrize("mu", [-0.1, float("nan"), "much"])
 def test_impossible_value_is_named(mu: object) -> None:
-    spec = compose_config(["strategy=fedprox"]).strategy
     with pytest.raises(UserError, match=r"strategy\.mu"):
-        build(spec | {"mu": mu}, "strategy")
+        from_yaml("fedprox", mu=mu)

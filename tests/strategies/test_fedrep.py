@@ -3,12 +3,10 @@
 import math
 
 import pytest
-from by_hand import sigmoid
+from by_hand import from_yaml, sigmoid
 from federations import personal
 from toys import make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.fedrep import FedRep
 
@@ -52,6 +50,5 @@ def test_fedrep_without_personal_layers_is_fedavg(federate) -> None:
     [("fedrep", "head_epochs", -1), ("fedrep", "personal", ["nothing"])],
 )
 def test_impossible_value_is_named(strategy: str, key: str, value: object, config) -> None:
-    spec = compose_config([f"strategy={strategy}"]).strategy | {key: value}
     with pytest.raises(UserError, match=rf"strategy\.{key}"):
-        build(spec, "strategy").check(three_parameters(), config())
+        from_yaml(strategy, **{key: value}).check(three_parameters(), config())

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from by_hand import from_yaml
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
-from fedpers.build import build
-from fedpers.compose import compose_config, group_choices
+from fedpers.compose import group_choices
 from fedpers.errors import UserError
 from strategies.flower import Flower
 
@@ -65,4 +65,4 @@ def test_krum_hands_out_one_clients_model(federate) -> None:
 )
 def test_mistakes_are_named(changes: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        build(compose_config(["strategy=flower_fedadam"]).strategy | changes, "strategy")
+        from_yaml("flower_fedadam", **changes)

@@ -2,11 +2,9 @@
 
 import pytest
 import torch
-from by_hand import sigmoid
+from by_hand import from_yaml, sigmoid
 from toys import make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.knn_per import KNNPer, Neighbours
 
@@ -61,4 +59,4 @@ def test_knn_per_without_neighbours_is_fedavg(federate) -> None:
 )
 def test_impossible_value_is_named(strategy: str, key: str, value: float | str) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{key}\W+{value}"):
-        build(compose_config([f"strategy={strategy}"]).strategy | {key: value}, "strategy")
+        from_yaml(strategy, **{key: value})

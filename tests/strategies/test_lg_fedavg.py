@@ -1,11 +1,10 @@
 """LG-FedAvg: by hand, and Local and FedAvg as its ends."""
 
 import pytest
+from by_hand import from_yaml
 from federations import personal
 from toys import make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from strategies.lg_fedavg import LGFedAvg
 
 # x = 1 with label 0, logits scale * (a, b), lr 1. With p = softmax(logits)[0]: dCE/dhead = scale (p - 1) (1, -1),
@@ -24,7 +23,7 @@ def test_lg_fedavg_shares_the_last_stages(federate) -> None:
     """The trap: the first layers are what stays."""
     run = federate("strategy=lg_fedavg")
     assert set(run.traffic[run.traffic.direction == "up"].kind) == {"weights", "metrics"}
-    client = build(compose_config(["strategy=lg_fedavg"]).strategy, "strategy")
+    client = from_yaml("lg_fedavg")
     assert client.is_personal("conv1.0.weight")
     assert not client.is_personal("head.bias")
 

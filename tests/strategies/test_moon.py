@@ -4,12 +4,10 @@ import math
 
 import pytest
 import torch
-from by_hand import sigmoid
+from by_hand import from_yaml, sigmoid
 from torch import nn
 from toys import make_task
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from fedpers.models.staged import Staged
 from strategies.moon import Moon
@@ -47,4 +45,4 @@ def test_moon_without_contrast_is_fedavg(federate) -> None:
 )
 def test_impossible_value_is_named(strategy: str, key: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{key}={value}"):
-        build(compose_config([f"strategy={strategy}"]).strategy | {key: value}, "strategy")
+        from_yaml(strategy, **{key: value})

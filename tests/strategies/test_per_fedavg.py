@@ -3,11 +3,9 @@
 import math
 
 import pytest
-from by_hand import numbers, sigmoid
+from by_hand import from_yaml, numbers, sigmoid
 from toys import make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.per_fedavg import PerFedAvg
 
@@ -64,4 +62,4 @@ def test_per_fedavg_without_adaptation_uses_the_global_model(federate) -> None:
 )
 def test_impossible_value_is_named(strategy: str, key: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{key}={value}"):
-        build(compose_config([f"strategy={strategy}"]).strategy | {key: value}, "strategy")
+        from_yaml(strategy, **{key: value})

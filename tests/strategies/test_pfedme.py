@@ -3,12 +3,10 @@
 from types import SimpleNamespace
 
 import pytest
-from by_hand import numbers, own, sigmoid
+from by_hand import from_yaml, numbers, own, sigmoid
 from federations import personal
 from toys import make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.pfedme import PFedMe
 
@@ -40,4 +38,4 @@ def test_pfedme_uses_theta(federate) -> None:
 )
 def test_impossible_value_is_named(strategy: str, key: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{key}={value}"):
-        build(compose_config([f"strategy={strategy}"]).strategy | {key: value}, "strategy")
+        from_yaml(strategy, **{key: value})

@@ -3,11 +3,9 @@
 import math
 
 import pytest
-from by_hand import numbers, own, sigmoid
+from by_hand import from_yaml, numbers, own, sigmoid
 from toys import make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.pfedsd import PFedSD
 
@@ -49,4 +47,4 @@ def test_pfedsd_without_distillation_is_fedavg_scored_after_training(federate) -
 )
 def test_impossible_value_is_named(strategy: str, key: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{key}={value}"):
-        build(compose_config([f"strategy={strategy}"]).strategy | {key: value}, "strategy")
+        from_yaml(strategy, **{key: value})
