@@ -2,41 +2,20 @@
 
 import contextlib
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from federations import serve
+from federations import TINY, serve
 from flwr.serverapp import Grid
-from goldens import NEEDS
 
 from fedpers.compose import compose_config
 from fedpers.config import Config
 from fedpers.results import Run
 
-sys.path.insert(0, str(Path(__file__).parent))  # tests/toys.py serves as a plugin
 with contextlib.suppress(ImportError):  # an older PyTorch has no devices written in Python
     import pretend  # noqa: F401 - before the first gradient, when PyTorch counts its devices
-
-TINY = [
-    "partition=iid",
-    "partition.num_clients=4",
-    "partition.max_samples=120",
-    "model=mlp",
-    "model.hidden=[8,6]",
-    "rounds=3",
-    "batch_size=8",
-    "local_epochs=1",
-    "finetune_epochs=0",
-    "figures=[]",
-]
-
-
-def chosen(strategy: str) -> list[str]:
-    """Return the overrides that choose a strategy."""
-    return [f"strategy={strategy}", *NEEDS.get(strategy, [])]
 
 
 @pytest.fixture(autouse=True)
@@ -72,8 +51,3 @@ def federate(config: Callable[..., Config], tmp_path: Path) -> Callable[..., Run
         return serve(config(f"out={folder}", *overrides), wrap)
 
     return run
-
-
-def metric_files(run: Run) -> dict[str, bytes]:
-    """Return the bytes of a run's metric tables."""
-    return {path.name: path.read_bytes() for path in sorted((run.folder / "metrics").iterdir())}

@@ -1,16 +1,40 @@
-"""Small federations for tests, run without the command line."""
+"""Small federations for tests: what they are made of, how they are run, watched and read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import pandas as pd
+from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedpers import client_app, server_app
 from fedpers.build import build
 from fedpers.config import Config
+from fedpers.engines.local import LocalGrid
+from fedpers.ledger import Ledger
 from fedpers.progress import Silent
 from fedpers.results import Run
 from fedpers.writer import RunWriter
+
+TINY = [
+    "partition=iid",
+    "partition.num_clients=4",
+    "partition.max_samples=120",
+    "model=mlp",
+    "model.hidden=[8,6]",
+    "rounds=3",
+    "batch_size=8",
+    "local_epochs=1",
+    "finetune_epochs=0",
+    "figures=[]",
+]
+NEEDS = {"fedmd": ["public_samples=20", "strategy.alignment_samples=10"]}
+"""What a strategy cannot do without."""
+
+
+def chosen(strategy: str) -> list[str]:
+    """Return the overrides that choose a strategy."""
+    return [f"strategy={strategy}", *NEEDS.get(strategy, [])]
 
 
 def serve(composed: Config, wrap: Callable[[Grid], Grid] = lambda grid: grid) -> Run:
@@ -26,3 +50,43 @@ def serve(composed: Config, wrap: Callable[[Grid], Grid] = lambda grid: grid) ->
         Silent(),
     )
     return Run(folder)
+
+
+class Recorder(Ledger):
+    """Remembers all messages and replies of the training phase."""
+
+    def __init__(self, grid: LocalGrid, num_clients: int = 4) -> None:
+        super().__init__(grid, {number: number + 1 for number in range(num_clients)})
+        self.local = grid
+        self.sent: list[Message] = []
+        self.replies: list[Message] = []
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+        sent = list(messages)
+        replies = super().send_and_receive(sent, timeout=timeout)
+        if sent and sent[0].metadata.message_type == "train":
+            self.sent += sent
+            self.replies += replies
+        return replies
+
+
+def record(federate: Callable[..., Run], *overrides: str) -> tuple[Recorder, Run]:
+    """Run a federation and return what was sent in it."""
+    recorders: list[Recorder] = []
+
+    def wrap(grid: Grid) -> Grid:
+        recorders.append(Recorder(grid))  # type: ignore[arg-type]
+        return recorders[0]
+
+    run = federate(*overrides, wrap=wrap)
+    return recorders[0], run
+
+
+def metric_files(run: Run) -> dict[str, bytes]:
+    """Return the bytes of a run's metric tables."""
+    return {path.name: path.read_bytes() for path in sorted((run.folder / "metrics").iterdir())}
+
+
+def personal(run: Run) -> pd.DataFrame:
+    """Return the scores of personal models."""
+    return run.metrics[run.metrics.model == "personal"].reset_index(drop=True)

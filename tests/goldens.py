@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import scipy
 import torch
+from federations import NEEDS, serve
 
 FOLDER = Path(__file__).parent / "golden"
 PLATFORM = FOLDER / "platform.json"
@@ -35,9 +36,6 @@ COMMON = [
 ]
 MLP = ["model=mlp", "model.hidden=[8,6]"]
 NORMED = ["model=resnet18", "model.norm=batch", "model.width=4", "partition.max_samples=100", "rounds=2"]
-
-NEEDS = {"fedmd": ["public_samples=20", "strategy.alignment_samples=10"]}
-"""What a strategy cannot do without."""
 
 OPTIONS: dict[str, tuple[str, list[str]]] = {
     "apfl-fixed": ("apfl", ["strategy.adaptive=false"]),
@@ -119,8 +117,6 @@ def _processor() -> str:
 
 def compute(name: str, folder: Path, cache: Path) -> str:
     """Run one case in a new folder and return its numbers as text."""
-    from federations import serve
-
     from fedpers.compose import compose_config
 
     logging.getLogger("flwr").setLevel(logging.ERROR)

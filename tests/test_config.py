@@ -131,3 +131,18 @@ def test_evaluates_every_so_often_and_at_the_end() -> None:
     config = Config(rounds=7, eval_every=3)
     assert [number for number in range(8) if config.evaluates(number)] == [3, 6, 7]
     assert [number for number in range(4) if Config(rounds=3).evaluates(number)] == [1, 2, 3]
+
+
+def test_who_is_unseen_is_drawn_once() -> None:
+    drawn = Config(unseen=0.3).unseen_clients(10)
+    assert len(drawn) == 3
+    assert drawn == Config(unseen=0.3, lr=0.5).unseen_clients(10) != Config(unseen=0.3, seed=1).unseen_clients(10)
+    assert Config().unseen_clients(10) == frozenset()
+    assert len(Config(unseen=0.01).unseen_clients(10)) == 1
+    assert len(Config(unseen=0.99).unseen_clients(10)) == 9
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_impossible_share(share: float) -> None:
+    with pytest.raises(UserError, match=r"unseen=.* is not possible\. Accepted: a share in \[0, 1\)"):
+        Config(unseen=share)

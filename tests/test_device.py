@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import chosen, metric_files
+from federations import chosen, metric_files
 
 from fedpers import client_app, records
 from fedpers.compose import group_choices

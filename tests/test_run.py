@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import TINY
+from federations import TINY
 from ondisk import write_cifar10_binary, write_cifar100_binary, write_fashion_mnist
 
 from fedpers.compose import ALL_GROUPS, group_choices

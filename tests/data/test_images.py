@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fedpers.data.digits import digits
@@ -45,3 +46,13 @@ def test_sha256_depends_on_pixels_and_labels() -> None:
 def test_normalization_must_fit_the_images(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         digits(**{"mean": (0.3,), "std": (0.4,)} | changes)
+
+
+def test_normalization_is_measured_where_it_is_not_given() -> None:
+    pixels = np.zeros((4, 1, 2, 3), np.uint8)
+    pixels[..., 0] = 51  # 0.2
+    pixels[:2, ..., 1] = 255  # half of them 1: mean and deviation 0.5; the third channel is black
+    images = Images("x", pixels, np.zeros(4, np.int64), 1, None, None)
+    assert images.normalization == ((0.2, 0.5, 0.0), (1.0, 0.5, 1.0))
+    given = Images("x", pixels, np.zeros(4, np.int64), 1, (0.1,) * 3, None)
+    assert given.normalization == ((0.1,) * 3, (1.0, 0.5, 1.0))

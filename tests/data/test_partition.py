@@ -1,47 +1,36 @@
-"""Partitions and splits: nobody shares a sample, nobody is empty, and a seed decides all of it."""
+"""All partitions: nobody shares a sample, nobody is empty, a seed decides all of it, and no assignment changes."""
 
 import re
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from divided import (
+    LABELS,
+    MANY_LABELS,
+    OWNERS,
+    SPLITS,
+    clients,
+    dirichlet,
+    few,
+    iid,
+    partition,
+    pathological,
+    run_seeds,
+)
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from ondisk import read_spec
 from sklearn.datasets import load_digits
 
 from fedpers.build import build
-from fedpers.data.label_skew import Dirichlet, InnerDirichlet, Pathological
-from fedpers.data.partition import Iid, Partition
+from fedpers.data.partition import Partition
 from fedpers.data.prepare import assign, assignment_sha256
 from fedpers.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Classes. .* will NOT be used")
-
-LABELS = np.random.default_rng(0).permutation(np.arange(600) % 10)
 DIGITS = load_digits().target.astype(np.int64)
-SPLITS = [0.6, 0.15, 0.25]
-
-few = settings(max_examples=12, deadline=None, derandomize=True)
-clients = st.integers(1, 8)
-run_seeds = st.integers(0, 10_000)
-
-
-def iid(num_clients: int, **changes: Any) -> Iid:
-    return Iid(**{"num_clients": num_clients, "min_samples": 3, "max_samples": None} | changes)
-
-
-def dirichlet(num_clients: int, alpha: float, **changes: Any) -> Dirichlet:
-    values = {"num_clients": num_clients, "min_samples": 3, "max_samples": None, "alpha": alpha, "balanced": False}
-    return Dirichlet(**values | changes)
-
-
-def pathological(num_clients: int, classes: int, **changes: Any) -> Pathological:
-    values = {"num_clients": num_clients, "min_samples": 3, "max_samples": None}
-    return Pathological(**values | {"classes_per_client": classes} | changes)
-
-
 partitions = st.one_of(
     st.builds(iid, clients),
     st.builds(dirichlet, clients, st.sampled_from([0.5, 1.0, 10.0])),
@@ -67,29 +56,6 @@ def test_iid_uses_all_samples_evenly(num_clients: int, seed: int) -> None:
     assert_array_equal(np.sort(np.concatenate(shares)), np.arange(600))
     sizes = [len(share) for share in shares]
     assert max(sizes) - min(sizes) <= 1
-
-
-@few
-@given(clients, st.sampled_from([0.5, 2.0]), run_seeds)
-def test_dirichlet_uses_all_samples(num_clients: int, alpha: float, seed: int) -> None:
-    shares = dirichlet(num_clients, alpha).assign(LABELS, seed)
-    assert_array_equal(np.sort(np.concatenate(shares)), np.arange(600))
-
-
-def test_dirichlet_is_less_even_with_a_smaller_alpha() -> None:
-    def unevenness(alpha: float) -> float:
-        shares = dirichlet(8, alpha).assign(LABELS, 1)
-        histograms = np.array([np.bincount(LABELS[share], minlength=10) / len(share) for share in shares])
-        return float(histograms.max(axis=1).mean())
-
-    assert unevenness(100.0) < 0.2 < unevenness(0.1)
-
-
-@few
-@given(clients, st.integers(1, 10), run_seeds)
-def test_pathological_gives_each_client_the_classes_asked_for(num_clients: int, classes: int, seed: int) -> None:
-    shares = pathological(num_clients, classes).assign(LABELS, seed)
-    assert {len(np.unique(LABELS[share])) for share in shares} == {classes}
 
 
 @few
@@ -164,24 +130,6 @@ def test_impossible_value_is_named(name: str, changes: dict[str, Any], named: st
     assert accepted in str(caught.value).partition("Accepted: ")[2]
 
 
-@pytest.mark.filterwarnings("ignore:The specified min_partition_size")
-def test_minimum_that_dirichlet_cannot_give() -> None:
-    with pytest.raises(UserError) as caught:
-        dirichlet(20, 0.01, min_samples=30).assign(LABELS, 0)
-    message = str(caught.value)
-    assert "partition.min_samples=30" in message
-    assert "partition.num_clients=20" in message
-    assert "a larger partition.alpha" in message
-
-
-def test_minimum_that_pathological_cannot_give() -> None:
-    labels = np.repeat([0, 1], [590, 10])  # clients 1 and 3 share the ten samples of class 1
-    with pytest.raises(UserError) as caught:
-        pathological(4, 1, min_samples=20).assign(labels, 0)
-    assert "partition.min_samples=20" in str(caught.value)
-    assert "partition.num_clients=4" in str(caught.value)
-
-
 def test_golden_assignment() -> None:
     """Who holds what must not change between releases: results of old runs could not be compared any more."""
     partition = dirichlet(20, 0.3, min_samples=10)
@@ -190,38 +138,54 @@ def test_golden_assignment() -> None:
     )
 
 
-def inner(**changes: object) -> InnerDirichlet:
-    values = {"num_clients": 10, "min_samples": 5, "max_samples": None, "alpha": 0.1, "samples_per_client": 40}
-    return InnerDirichlet(**(values | changes))  # type: ignore[arg-type]
-
-
-def test_inner_dirichlet_gives_every_client_as_many_samples() -> None:
-    labels = np.repeat(np.arange(10), 100)
-    shares = inner().assign(labels, 0)
-    assert [len(share) for share in shares] == [40] * 10
-    assert len(np.unique(np.concatenate(shares))) == 400
-    assert [len(share) for share in inner(samples_per_client=None).assign(labels, 0)] == [100] * 10
-    assert all(np.array_equal(a, b) for a, b in zip(shares, inner().assign(labels, 0), strict=True))
-
-
-def test_inner_dirichlet_concentrates_with_a_small_alpha() -> None:
-    labels = np.repeat(np.arange(10), 1000)
-
-    def largest_share(alpha: float) -> float:
-        shares = inner(alpha=alpha).assign(labels, 0)
-        return float(np.mean([np.bincount(labels[share], minlength=10).max() / 40 for share in shares]))
-
-    assert largest_share(0.05) > 0.6 > 0.35 > largest_share(10.0)
+@few
+@given(
+    st.sampled_from(["shards", "quantity", "quantity_law", "natural", "inner_dirichlet", "iid", "pathological"]),
+    st.integers(1, 12),
+    run_seeds,
+)
+def test_properties_of_all(name: str, num_clients: int, seed: int) -> None:
+    made = partition(name, num_clients=num_clients)
+    shares = made.assign(MANY_LABELS, seed, OWNERS)
+    used = np.concatenate(shares)
+    assert len(shares) == num_clients
+    assert len(np.unique(used)) == len(used)
+    assert 0 <= used.min() <= used.max() < len(MANY_LABELS)
+    assert min(map(len, shares)) >= 3
+    assert all((np.diff(share) > 0).all() for share in shares)
+    hashes = [assignment_sha256(assign(MANY_LABELS, made, SPLITS, s, OWNERS)) for s in (seed, seed, seed + 1)]
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("name", "changes", "expected"),
     [
-        ({"alpha": 0.0}, "partition.alpha=0.0"),
-        ({"samples_per_client": 4}, "partition.samples_per_client=4"),
-        ({"samples_per_client": 101}, "partition.samples_per_client=101 for 10 clients"),
+        ("shards", {"shards_per_client": 0}, "partition.shards_per_client=0 is not possible for 20 clients"),
+        ("shards", {"shards_per_client": 61}, "Accepted: 1 to 60"),
+        ("quantity", {"alpha": 0.0}, "partition.alpha=0.0 is not possible"),
+        ("quantity_law", {"law": "cubic"}, "partition.law='cubic' has the wrong type. Accepted: linear, square"),
+        ("quantity_law", {"law": "exponential"}, "the partition could not be made"),
     ],
 )
-def test_impossible_inner_dirichlet_is_named(changes: dict[str, object], expected: str) -> None:
+def test_impossible_skew_is_named(name: str, changes: dict[str, Any], expected: str) -> None:
     with pytest.raises(UserError, match=re.escape(expected)):
-        inner(**changes).assign(np.repeat(np.arange(10), 100), 0)
+        partition(name, **changes).assign(MANY_LABELS, 0)
+
+
+GOLDEN = {
+    "dirichlet": "ad16e37a7fde0002",
+    "iid": "fdcb68402b8bc235",
+    "inner_dirichlet": "f79f18e9eef8f35f",
+    "natural": "c528d4563e397092",
+    "pathological": "b7e3ea80241674ca",
+    "quantity": "8acd5aa08b6f0161",
+    "quantity_law": "43c9961fff9fe307",
+    "shards": "b1ccb8c40e8c7c28",
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_assignments(name: str) -> None:
+    """Who holds what must be the same on every machine and in every release."""
+    made = partition(name, **({"num_clients": 6} if name != "natural" else {}))
+    assert assignment_sha256(assign(MANY_LABELS, made, SPLITS, 0, OWNERS))[:16] == GOLDEN[name]

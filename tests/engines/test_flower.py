@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import serve
+from federations import serve
 from flwr.app import Context, RecordDict
 
 from experiments import superlink

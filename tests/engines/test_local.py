@@ -4,7 +4,7 @@ import random
 
 import pytest
 import torch
-from conftest import metric_files
+from federations import metric_files
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAdam, FedAvg, Krum
 

@@ -2,13 +2,10 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable
 
 import pytest
 import torch
-from conftest import chosen, metric_files
-from flwr.app import Message
-from flwr.serverapp import Grid
+from federations import chosen, metric_files, record
 from flwr.serverapp.strategy import Strategy
 
 from fedpers import client_app, records
@@ -16,40 +13,9 @@ from fedpers.build import build, resolve
 from fedpers.client import Client, Task, Update
 from fedpers.compose import group_choices
 from fedpers.config import Config
-from fedpers.engines.local import LocalGrid
-from fedpers.ledger import Ledger
 
 CHOICES = group_choices("strategy")
 every_strategy = pytest.mark.parametrize("name", CHOICES)
-
-
-class Recorder(Ledger):
-    """Remembers all messages and replies of the training phase."""
-
-    def __init__(self, grid: LocalGrid, num_clients: int = 4) -> None:
-        super().__init__(grid, {number: number + 1 for number in range(num_clients)})
-        self.local = grid
-        self.sent: list[Message] = []
-        self.replies: list[Message] = []
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        sent = list(messages)
-        replies = super().send_and_receive(sent, timeout=timeout)
-        if sent and sent[0].metadata.message_type == "train":
-            self.sent += sent
-            self.replies += replies
-        return replies
-
-
-def record(federate, *overrides: str) -> tuple[Recorder, object]:
-    recorders: list[Recorder] = []
-
-    def wrap(grid: Grid) -> Grid:
-        recorders.append(Recorder(grid))  # type: ignore[arg-type]
-        return recorders[0]
-
-    run = federate(*overrides, wrap=wrap)
-    return recorders[0], run
 
 
 @every_strategy

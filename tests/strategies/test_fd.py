@@ -4,20 +4,17 @@ import math
 
 import pytest
 import torch
+from by_hand import LOG2, LOG3, from_yaml
+from federations import record
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
-from test_contract import record
 from toys import make_task, three_parameters
 
 from fedpers import records
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.engines.identity import assume_server_identity
 from fedpers.errors import UserError
 from fedpers.federation import Federation
 from fedpers.training import Batch, Split, cross_entropy
 from strategies.fd import CLASS, COUNT, FD, MEAN, TARGET, AverageServer, average_outputs
-
-LOG2, LOG3 = math.log(2), math.log(3)
 
 
 def server(config, num_classes: int = 2, lambda_kd: float = 0.1) -> AverageServer:
@@ -156,6 +153,5 @@ def test_what_is_sent_does_not_grow_with_the_samples(federate) -> None:
 
 @pytest.mark.parametrize("value", [-1, float("nan"), "much"])
 def test_impossible_value_is_named(value: object) -> None:
-    spec = compose_config(["strategy=fd"]).strategy
     with pytest.raises(UserError, match=r"strategy\.lambda_kd"):
-        build(spec | {"lambda_kd": value}, "strategy")
+        from_yaml("fd", lambda_kd=value)

@@ -1,48 +1,21 @@
-"""FedD2S: the schedule, both losses and their gradients by hand, and what never happens."""
+"""FedD2S: the schedule, a client's loss and its gradient by hand, mixed models, diagnostics, and what never happens."""
 
-import math
+import dataclasses
 
 import pytest
 import torch
-from flwr.app import ArrayRecord
-from test_contract import record
-from torch import nn
+from by_hand import LOG2, LOG3
+from fedd2s_toys import ONE, head_with, make
+from federations import metric_files, record
 from toys import make_task, three_parameters
 
 from fedpers import records
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
-from fedpers.training import Batch, Split
-from strategies.fedd2s.client import FedD2S, Teacher, soft_label_of_each_sample
-from strategies.fedd2s.server import CUT, HEAD, SENT, SOFT_LABELS, frozen_head, make_head
-from strategies.parts.exchange import class_means, distill, represent
+from fedpers.training import Batch
+from strategies.fedd2s.client import Teacher, soft_label_of_each_sample
+from strategies.fedd2s.server import CUT, HEAD, SENT, SOFT_LABELS
 
-LOG2, LOG3 = math.log(2), math.log(3)
 OFF = ["strategy.lambda_ce=0", "strategy.lambda_kl=0"]
-
-
-def make(**changes: object) -> FedD2S:
-    """Build FedD2S with the defaults of its YAML file but for some changes."""
-    spec = compose_config(["strategy=fedd2s"]).strategy
-    algorithm: FedD2S = build(spec | changes, "strategy")
-    return algorithm
-
-
-def head_with(weights: tuple[float, float]) -> nn.Sequential:
-    """Return a head on a scalar that computes relu(z) times two weights."""
-    head = make_head(1, 1, 2)
-    values = {
-        "hidden.weight": [[1.0]],
-        "hidden.bias": [0.0],
-        "logits.weight": [[w] for w in weights],
-        "logits.bias": [0.0, 0.0],
-    }
-    head.load_state_dict({key: torch.tensor(value) for key, value in values.items()})
-    return head.requires_grad_(False)
-
-
-ONE = Split(torch.tensor([[1.0]]), torch.tensor([0]))
 BATCH = Batch(ONE.inputs, ONE.labels, torch.tensor([0]))
 
 
@@ -78,13 +51,6 @@ def test_client_loss_and_gradient_by_hand() -> None:
     assert float(model.get_parameter("base.weight").grad) == pytest.approx(2 * 0.75 * LOG3)
 
 
-def test_temperature_by_hand() -> None:
-    # logits (0, 2 ln 3), T = 2: softened (1/4, 3/4); target (1/2, 1/2):
-    # KL = 1/2 ln(2) + 1/2 ln(2/3) = ln 2 - 1/2 ln 3, times T² = 4
-    loss = distill(torch.tensor([[0.0, 2 * LOG3]]), torch.tensor([[0.5, 0.5]]), 2.0)
-    assert loss.tolist() == pytest.approx([4 * (LOG2 - 0.5 * LOG3)])
-
-
 def test_kl_on_head_reaches_no_dropped_stage() -> None:
     q = torch.tensor([[0.5, 0.5]])
     without = three_parameters()
@@ -96,40 +62,6 @@ def test_kl_on_head_reaches_no_dropped_stage() -> None:
     assert dropped[0] == dropped[1]
     # dKL/dg = (1/4, 3/4) - (1/2, 1/2); times the head's weights (0, ln 3)
     assert float(model.get_parameter("base.weight").grad) == pytest.approx(0.25 * LOG3)
-
-
-def server(config, algorithm: FedD2S):  # type: ignore[no-untyped-def]
-    from fedpers.federation import Federation
-
-    federation = Federation(config(), {0: 1}, 2, (1, 1, 1), three_parameters, {})
-    return algorithm.server(federation)
-
-
-def test_server_loss_by_hand(config) -> None:
-    # A head that answers (0, 0): CE = ln 2; p = (1/4, 3/4): KL = 3/4 ln 3 - ln 2; μ = 2, T = 1. The first row stands
-    # for 1 sample, the second, with p = (1/2, 1/2) and KL = 0, for 3: weights 1/2 and 3/2, mean over the two rows.
-    half = server(config, make(mu=2.0, temperature=1.0, server_epochs=1, server_lr=1e-9))
-    half.heads[1, -1] = head_with((0.0, 0.0)).requires_grad_(True)
-    knowledge = (
-        torch.ones(2, 1),
-        torch.tensor([[0.25, 0.75], [0.5, 0.5]]),
-        torch.tensor([0, 1]),
-        torch.tensor([1, 3]),
-    )
-    loss = half.train_head(1, -1, 1, [knowledge])
-    assert loss == pytest.approx(0.5 * (0.5 * (LOG2 + 2 * (0.75 * LOG3 - LOG2)) + 1.5 * LOG2))
-
-
-def test_untrained_head_never_teaches(federate) -> None:
-    """A head is sent only from the second round of its cut on."""
-    recorder, _ = record(federate, "strategy=fedd2s", "strategy.dropping_interval=2", "rounds=4")
-    by_round: dict[int, set[tuple[int, bool]]] = {}
-    for message in recorder.sent:
-        own = message.content.array_records[records.OWN]
-        cut = int(records.from_record(own)[CUT])
-        has_head = any(key.startswith(HEAD) for key in own)
-        by_round.setdefault(records.round_of(message.content), set()).add((cut, has_head))
-    assert by_round == {1: {(2, False)}, 2: {(2, True)}, 3: {(1, False)}, 4: {(1, True)}}
 
 
 def test_nothing_but_knowledge_leaves_a_client(federate) -> None:
@@ -161,68 +93,6 @@ def test_all_weights_zero_is_local(off: list[str], federate) -> None:
     assert nothing.equals(federate("strategy=local", "participation=0.5").metrics)
 
 
-def test_feedback_chooses_what_is_sent(federate) -> None:
-    def kinds(feedback: str) -> set[str]:
-        traffic = federate("strategy=fedd2s", f"strategy.feedback={feedback}", "strategy.dropping=none").traffic
-        return set(traffic[(traffic.direction == "down") & (traffic.phase == "train")].kind)
-
-    assert kinds("both") == {"heads", "soft_labels", "control"}
-    assert kinds("head") == {"heads", "control"}
-    assert kinds("soft_labels") == {"soft_labels", "control"}
-
-
-def test_a_client_that_was_away_is_served_its_old_soft_labels(federate) -> None:
-    recorder, _ = record(federate, "strategy=fedd2s", "participation=0.5", "rounds=6")
-    trained: set[int] = set()
-    for message in recorder.sent:
-        client = message.metadata.dst_node_id
-        own = message.content.array_records[records.OWN]
-        assert (SOFT_LABELS in own) == (client in trained)
-        trained.add(client)
-    assert len(trained) == 4
-
-
-def test_soft_labels_follow_the_samples(config) -> None:
-    """What the server returns is its head's answer to each sample, in the order in which the client sent them."""
-    half = server(config, make(temperature=2.0, server_epochs=1, server_lr=1e-9))
-    from flwr.app import Message, MetricRecord, RecordDict
-
-    from fedpers.engines.identity import assume_server_identity
-
-    assume_server_identity()
-    half.heads[1, -1] = head_with((0.0, 1.0)).requires_grad_(True)
-    knowledge = {
-        SENT[0]: torch.tensor([[1.0], [3.0]]),
-        SENT[1]: torch.full((2, 2), 0.5),
-        SENT[2]: torch.tensor([0, 1]),
-        SENT[3]: torch.tensor([1, 1]),
-    }
-    call = Message(RecordDict(), dst_node_id=1, message_type="train")
-    metrics = MetricRecord({records.NUM_EXAMPLES: 2, "loss": 1.0})
-    half.aggregate_train(
-        1, [Message(RecordDict({"arrays": ArrayRecord(knowledge), "metrics": metrics}), reply_to=call)]
-    )
-    expected = torch.tensor([[0.0, 1.0], [0.0, 3.0]]).div(2).softmax(1)
-    torch.testing.assert_close(half.soft_labels[0].q, expected)
-    torch.testing.assert_close(half.send_to(0, 2)[SOFT_LABELS], expected)
-
-
-def test_class_means_by_hand() -> None:
-    h, p = torch.tensor([[1.0, 0.0], [5.0, 5.0], [3.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.2, 0.8], [0.5, 0.5]])
-    means = class_means(h, p, torch.tensor([4, 7, 4]))
-    assert means[0].tolist() == [[2.0, 1.0], [5.0, 5.0]]
-    torch.testing.assert_close(means[1], torch.tensor([[0.75, 0.25], [0.2, 0.8]]))
-    assert means[2].tolist() == [4, 7]
-    assert means[3].tolist() == [2, 1]
-
-
-def test_class_mean_of_one_sample_is_the_sample() -> None:
-    h, p = torch.rand(3, 5), torch.rand(3, 10).softmax(1)
-    means = class_means(h, p, torch.tensor([0, 1, 2]))
-    torch.testing.assert_close(means[0], h, rtol=0, atol=0)
-    torch.testing.assert_close(means[1], p, rtol=0, atol=0)
-
-
 def test_class_means_give_each_sample_the_row_of_its_class() -> None:
     labels = torch.tensor([7, 2, 7, 5])
     rows = torch.tensor([[0.2, 0.8], [0.5, 0.5], [0.7, 0.3]])  # classes 2, 5, 7
@@ -237,23 +107,6 @@ def test_class_means_send_less(federate) -> None:
         return int(traffic[traffic.kind == "representations"].bytes.sum())
 
     assert size("class_means") < size("samples")
-
-
-def test_representation_is_pooled_to_at_most() -> None:
-    maps = torch.arange(16.0).reshape(1, 1, 4, 4)
-    assert represent(maps, 2).tolist() == [[2.5, 4.5, 10.5, 12.5]]  # means of the four quarters
-    assert represent(maps, 4).tolist() == [list(range(16))]
-    assert represent(torch.ones(2, 3), 2).shape == (2, 3)
-
-
-def test_head_on_the_client_is_the_servers_and_frozen() -> None:
-    head = head_with((0.5, -0.5))
-    received = {HEAD + key: value for key, value in head.state_dict().items()}
-    rebuilt = frozen_head(received)
-    assert rebuilt is not None
-    assert rebuilt(torch.tensor([[2.0]])).tolist() == [[1.0, -1.0]]
-    assert not any(parameter.requires_grad for parameter in rebuilt.parameters())
-    assert frozen_head({}) is None
 
 
 def test_personal_stage_does_not_move_the_sent_representation() -> None:
@@ -294,3 +147,100 @@ def test_train_returns_knowledge_and_keeps_the_model() -> None:
 def test_impossible_values_are_named(bad: dict) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{next(iter(bad))}"):
         make(**bad)
+
+
+def test_adaptive_dropping_needs_validation(federate) -> None:
+    with pytest.raises(UserError, match="needs validation samples"):
+        federate("strategy=fedd2s", "strategy.dropping=adaptive", "splits=[0.75,0,0.25]")
+
+
+def sent(**changes: object) -> tuple[torch.Tensor, ...]:
+    client = make(**changes)
+    update = client.train(
+        make_task(three_parameters(), client, [[1.0], [3.0]], [0, 1], received={CUT: torch.tensor(1)})
+    )
+    return (*(update.send[key] for key in SENT), update.keep["head.weight"])
+
+
+def test_float16_and_noise_change_what_is_promised_and_nothing_else() -> None:
+    plain, half, noisy, clipped = (
+        sent(),
+        sent(wire="float16"),
+        sent(knowledge_noise=0.1),
+        sent(knowledge_clip=2.0),
+    )
+    assert half[0].dtype == half[1].dtype == torch.float16
+    torch.testing.assert_close(half[0].float(), plain[0], rtol=1e-3, atol=1e-3)
+    assert not torch.equal(noisy[0], plain[0])
+    assert not torch.equal(noisy[1], plain[1])
+    assert sorted(clipped[0].flatten().tolist()) == [1.0, 2.0]
+    for other in (half, noisy, clipped):
+        assert torch.equal(other[2], plain[2])
+        assert torch.equal(other[3], plain[3])
+        assert torch.equal(other[4], plain[4])  # the client's own model
+
+
+def test_float16_halves_the_knowledge_on_the_wire(federate) -> None:
+    def size(wire: str) -> int:
+        recorder, _ = record(federate, "strategy=fedd2s", f"strategy.wire={wire}", "rounds=2", "strategy.dropping=none")
+        arrays = [reply.content.array_records[records.ARRAYS]["representations/h"] for reply in recorder.replies]
+        heads = [m.content.array_records[records.OWN] for m in recorder.sent]
+        assert {a.dtype for r in heads for key, a in r.items() if key.startswith((HEAD, SOFT_LABELS))} == {wire}
+        return sum(array.numpy().nbytes for array in arrays)
+
+    assert size("float32") == 2 * size("float16")
+
+
+def test_clients_may_own_different_architectures(federate) -> None:
+    mixed = ["model=mixed", "partition.max_samples=80", "rounds=2"]
+    run = federate("strategy=fedd2s", *mixed)
+    assert run.metrics.client.nunique() == 4
+    assert federate("strategy=local", *mixed).metrics.client.nunique() == 4
+
+
+def test_each_client_has_its_own_architecture(config) -> None:
+    from fedpers import client_app
+
+    settings = config("strategy=fedd2s", "model=mixed")
+    _, shards = client_app.open_run(settings.to_json())
+    models = [client_app.build_model(settings, shards, client) for client in range(4)]
+    depths = [sum(isinstance(m, torch.nn.Conv2d) for m in model.modules()) for model in models]
+    assert depths == [2, 4, 6, 2]
+    images = shards.client(0).train.inputs
+    for cut in (1, 2, 3):
+        assert len({model.run_to(images, cut).shape for model in models}) == 1
+
+
+def test_a_mixture_shares_no_weights(federate) -> None:
+    with pytest.raises(UserError, match="strategy=fedavg shares weights"):
+        federate("strategy=fedavg", "model=mixed")
+
+
+def test_diagnostics_tell_what_happened(federate) -> None:
+    table = federate("strategy=fedd2s", "strategy.dropping_interval=2").diagnostics
+    server = table[table.client == -1]
+    assert server[server.name == "active_cut"].value.tolist() == [2, 2, 1]
+    assert server[server.name == "head_accuracy"].value.between(0, 1).all()
+    assert len(server[server.name == "head_loss"]) == 3
+    clients = table[table.client >= 0]
+    assert set(clients.name) == {"loss", "agreement", "drift/fc1", "drift/fc2", "drift/head"}
+    assert set(clients[clients.name == "agreement"]["round"]) == {2, 3}  # nobody teaches in the first round
+    drift = clients[clients.name == "drift/head"].groupby("round").value.mean()
+    assert drift.is_monotonic_increasing
+
+
+def test_drift_by_hand() -> None:
+    # one step moves the head from (1, 0) by the gradient of CE at logits (1, 0): see the numbers below
+    client = make(clip_norm=None)
+    task = make_task(three_parameters(1.0, (1.0, 0.0)), client, [[1.0]], [0], received={CUT: torch.tensor(1)})
+    metrics = client.train(task).metrics
+    p1 = 1 / (1 + torch.e**1)  # probability of the wrong class; the head moves by (p1, -p1)
+    assert metrics["drift/head"] == pytest.approx(2**0.5 * p1)
+    assert metrics["drift/base"] == pytest.approx(p1)  # dCE/dscale = p1 * (0 - 1), against |scale| = 1
+
+
+def test_observation_changes_nothing(federate) -> None:
+    """Diagnostics are bookkeeping: the metric tables are those of a run whose diagnostics are thrown away."""
+    assert metric_files(federate("strategy=fedd2s")) == metric_files(federate("strategy=fedd2s"))
+    assert dataclasses.asdict(make())["knowledge_noise"] == 0.0
+    assert make().observe(three_parameters(), ONE, 1, 0)[0].tolist() == [[1.0]]

@@ -6,14 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import metric_files
-from test_own_models import numbers
-from test_partly_shared import personal, sigmoid
+from by_hand import from_yaml, numbers, sigmoid
+from federations import metric_files, personal
 from toys import make_task, three_parameters
 
-from fedpers.build import build
 from fedpers.client import Task
-from fedpers.compose import compose_config
 from fedpers.config import Config
 from fedpers.errors import UserError
 from fedpers.training import Split
@@ -145,4 +142,4 @@ def test_models_of_several_architectures_are_refused(config) -> None:
 @pytest.mark.parametrize(("key", "value"), [("downloads", -1), ("epsilon", 1.5), ("epsilon", -0.5)])
 def test_impossible_value_is_named(key: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{key}={value}"):
-        build(compose_config(["strategy=fedfomo"]).strategy | {key: value}, "strategy")
+        from_yaml("fedfomo", **{key: value})

@@ -1,18 +1,14 @@
-"""FedKD: a step and its low rank by hand, its server, and Local and FedAvg as its limits."""
+"""FedKD: a step by hand, its energy, and Local and FedAvg as its limits."""
 
 import math
 
 import pytest
-import torch
-from test_own_models import numbers, own
-from test_partly_shared import personal, sigmoid
+from by_hand import from_yaml, numbers, own, sigmoid
+from federations import personal
 from toys import make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.fedkd import PROJECTION, FedKD
-from strategies.parts.low_rank import LEFT, RIGHT, compress, expand, low_rank
 
 
 def kd(**changes: float) -> FedKD:
@@ -47,30 +43,6 @@ def test_models_without_mistakes_are_pulled_no_harder_than_by_the_floor(floor: f
     update = client.train(task)
     assert update.send["base.weight"].item() == pytest.approx(2 + 0.001 * 2 / floor)
     assert update.keep["personal/base.weight"].item() == pytest.approx(3 - 0.001 * 2 / floor)
-
-
-@pytest.mark.parametrize(("energy", "rank"), [(0.1, 1), (0.63, 1), (0.65, 2), (0.99, 2)])
-def test_rank_by_hand(energy: float, rank: int) -> None:
-    """Squared singular values 16 and 9: 0.64 and all of the energy."""
-    matrix = torch.zeros(6, 5)
-    matrix[0, 0], matrix[1, 1] = 3.0, 4.0
-    left, right = low_rank(matrix, energy)
-    assert (left.shape, right.shape) == ((6, rank), (rank, 5))
-    matrix[0, 0] *= rank - 1
-    assert torch.allclose(expand(left, right), matrix, atol=1e-6)
-
-
-def test_what_is_not_less_in_low_rank_is_sent_whole() -> None:
-    before = {"square": torch.ones(4, 4), "same": torch.ones(8, 8), "bias": torch.zeros(4), "wrong": torch.zeros(8, 8)}
-    after = {"square": torch.eye(4), "same": torch.ones(8, 8), "bias": torch.ones(4), "wrong": torch.ones(8, 8) / 0}
-    sent = compress(after, before, 0.9)
-    assert set(sent) == {"bias", *(side + key for side in (LEFT, RIGHT) for key in ("square", "same", "wrong"))}
-    for key in ("square", "wrong"):
-        assert torch.equal(expand(sent[LEFT + key], sent[RIGHT + key]), after[key] - before[key])
-        assert not len(sent[RIGHT + key])
-    assert sent[LEFT + "same"].shape == (8, 1)
-    assert not expand(sent[LEFT + "same"], sent[RIGHT + "same"]).any()
-    assert compress(after, before, 1.0) == after
 
 
 def test_energy_grows_from_round_to_round(monkeypatch) -> None:
@@ -117,4 +89,4 @@ def test_low_rank_comes_near_fedavg_and_costs_less(federate) -> None:
 )
 def test_impossible_value_is_named(key: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{key}"):
-        build(compose_config(["strategy=fedkd"]).strategy | {key: value}, "strategy")
+        from_yaml("fedkd", **{key: value})

@@ -6,13 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import metric_files
-from test_partly_shared import personal, sigmoid
+from by_hand import from_yaml, sigmoid
+from federations import metric_files, personal
 from toys import make_task, three_parameters
 
-from fedpers.build import build
 from fedpers.client import Task
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.fedpac import HEAD, MOMENTS, VARIANCE, CollaborationServer, FedPAC, mixing_weights
 from strategies.fedproto import CLASS, COUNT, GLOBAL, MEAN
@@ -140,4 +138,4 @@ def test_same_bits_twice_with_very_few_samples(federate) -> None:
 @pytest.mark.parametrize(("key", "value"), [("lambda_align", -1.0), ("head_epochs", -1)])
 def test_impossible_value_is_named(key: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{key}={value}"):
-        build(compose_config(["strategy=fedpac"]).strategy | {key: value}, "strategy")
+        from_yaml("fedpac", **{key: value})

@@ -5,11 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_partly_shared import personal
+from by_hand import from_yaml
+from federations import personal
 from toys import make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.fedproto import CLASS, COUNT, GLOBAL, MEAN, FedProto, NearestPrototype, PrototypeServer
 
@@ -90,4 +89,4 @@ def test_only_prototypes_and_counts_travel(federate) -> None:
 @pytest.mark.parametrize(("key", "value"), [("lambda_proto", -1.0), ("inference", "head")])
 def test_impossible_value_is_named(key: str, value: object) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{key}"):
-        build(compose_config(["strategy=fedproto"]).strategy | {key: value}, "strategy")
+        from_yaml("fedproto", **{key: value})

@@ -4,14 +4,12 @@ import math
 
 import pytest
 import torch
+from by_hand import from_yaml
 from toys import make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from strategies.fedavg import FedAvg
 from strategies.fedprox import FedProx
-from strategies.parts.proximal import half_squared_distance
 
 # x = 1 with label 0, scale 1, head weights (0, 0), lr 1. Step 1 is FedAvg's, as the term is 0: head (1/2, -1/2).
 # Step 2: logits (1/2, -1/2), 1 - p_0 = 1 / (1 + e) =: r, dCE/dlogits = (-r, r), dCE/dhead = (-r, r) times h = 1,
@@ -48,25 +46,6 @@ def test_third_step_pulls_the_scale_back() -> None:
     assert train(FedProx(mu=0.4), epochs=3).send["base.weight"].tolist() == pytest.approx([1 + R - ce - 0.4 * R])
 
 
-def test_term_and_its_gradient_by_hand() -> None:
-    model = three_parameters(2.0, (1.0, -1.0))
-    anchor = {"base.weight": torch.tensor([0.5]), "head.weight": torch.tensor([[1.0], [3.0]])}
-    term = half_squared_distance(model, anchor)
-    assert term.item() == pytest.approx((1.5**2 + 0 + 4**2) / 2)
-    term.backward()
-    assert model.get_parameter("base.weight").grad.tolist() == [1.5]  # w - anchor
-    assert model.get_parameter("head.weight").grad.flatten().tolist() == [0, -4]
-
-
-def test_term_is_over_the_named_parameters_only() -> None:
-    model = three_parameters(2.0, (1.0, -1.0))
-    term = half_squared_distance(model, {"base.weight": torch.tensor([0.0])})
-    assert term.item() == 2
-    term.backward()
-    assert model.get_parameter("head.weight").grad is None
-    assert half_squared_distance(model, {}).item() == 0
-
-
 def test_mu_zero_is_fedavg(federate) -> None:
     partly = "participation=0.5"
     nothing = federate("strategy=fedprox", "strategy.mu=0", partly).metrics
@@ -90,6 +69,5 @@ def test_batch_norm_is_held_where_it_is_shared(policy: str, federate) -> None:
 
 @pytest.mark.parametrize("mu", [-0.1, float("nan"), "much"])
 def test_impossible_value_is_named(mu: object) -> None:
-    spec = compose_config(["strategy=fedprox"]).strategy
     with pytest.raises(UserError, match=r"strategy\.mu"):
-        build(spec | {"mu": mu}, "strategy")
+        from_yaml("fedprox", mu=mu)

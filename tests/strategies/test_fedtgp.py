@@ -4,11 +4,10 @@ import math
 
 import pytest
 import torch
-from test_partly_shared import personal
+from by_hand import from_yaml
+from federations import personal
 from toys import make_task, three_parameters
 
-from fedpers.build import build
-from fedpers.compose import compose_config
 from fedpers.errors import UserError
 from fedpers.federation import Federation
 from strategies.fedproto import CLASS, COUNT, GLOBAL, MEAN
@@ -126,4 +125,4 @@ def test_only_prototypes_and_counts_travel(federate) -> None:
 )
 def test_impossible_value_is_named(key: str, value: object) -> None:
     with pytest.raises(UserError, match=rf"strategy\.{key}"):
-        build(compose_config(["strategy=fedtgp"]).strategy | {key: value}, "strategy")
+        from_yaml("fedtgp", **{key: value})

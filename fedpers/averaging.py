@@ -1,0 +1,37 @@
+"""Means of tensors by name. Integers (counters of BatchNorm layers) are averaged in float64 and rounded."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def weighted_mean(states: Sequence[dict[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
+    """Return the weighted sum of tensors of equal names, added up in the order given; weights sum to 1."""
+    means = {}
+    for key, first in states[0].items():
+        total = _summand(first) * weights[0]
+        scratch = torch.empty_like(total)
+        for state, weight in zip(states[1:], weights[1:], strict=True):
+            total += torch.mul(_summand(state[key]), weight, out=scratch)
+        means[key] = _restored(total, first.dtype)
+    return means
+
+
+def plain_mean(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the mean of tensors of equal names, every state counting once."""
+    return {
+        key: _restored(torch.stack([_summand(state[key]) for state in states]).mean(0), first.dtype)
+        for key, first in states[0].items()
+    }
+
+
+def _summand(tensor: Tensor) -> Tensor:
+    return tensor if tensor.is_floating_point() else tensor.double()
+
+
+def _restored(mean: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a mean in the type of what it is a mean of."""
+    if mean.dtype == dtype:
+        return mean
+    return (mean if dtype == torch.bool else mean.round()).to(dtype)

@@ -1,0 +1,44 @@
+"""FedD2S: personalized data-free federated knowledge distillation, deep layers dropped from the federation first.
+
+Atapour, Seyedmohammadi, Abouei, Mohammadi and Plataniotis, "FedD2S: Personalized Data-Free Federated Knowledge
+Distillation", 2024, https://arxiv.org/abs/2402.10846.
+
+A client's model is L stages; h = s_c(...s_1(x)) is its representation at cut c, f_k(x) its logits. In round t the
+active cut is c_t = set[min((t-1) // interval, |set|-1)], from deep to shallow: stages behind it have been dropped. The
+server owns one head g_c a cut. Nothing but representations, soft labels and labels leaves a client.
+
+    Client   L_k = CE(f_k(x), y) + λ_ce CE(g_c(h), y) + λ_kl T² KL(q ‖ f_k(x)/T)       g_c frozen
+             sends h, p = softmax(f_k(x)/T) and y, by sample or as class means with counts
+    Server   L_g = CE(g_c(h), y) + μ T² KL(p ‖ g_c(h)/T)                               on all that was sent, by Adam
+             q = softmax(g_c(h)/T), sent back to the client when it is next sampled
+
+The personal model is f_k; there is no global model. The server half is `strategies.fedd2s.server`.
+
+Deviations: the paper's full text was not at hand. The above is our reading of its abstract and public summaries; the
+form of the losses, the warm-up rule (a head never teaches before it has been trained), the pooling of h before it is
+sent and all defaults are ours. KL(q ‖ f) stands for the cross-entropy with target q less q's entropy, a constant.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fedpers.algorithm import Federation, Server, Task, Update
+from strategies.fedd2s import client
+from strategies.fedd2s.server import HeadServer
+from strategies.fedd2s.settings import Settings
+
+
+@dataclass(frozen=True)
+class FedD2S(Settings):
+    """Both halves, under the keys of `strategies.fedd2s.settings`."""
+
+    sends = ("representations", "soft_labels", "labels")
+    receives = ("heads", "soft_labels", "control")
+
+    def server(self, federation: Federation) -> Server[Any]:
+        """Return the server half."""
+        return HeadServer(federation, self)
+
+    def train(self, task: Task) -> Update:
+        """Train one client for one round."""
+        return client.train(self, task)

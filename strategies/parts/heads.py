@@ -1,0 +1,41 @@
+"""Small networks on flat vectors that a server trains: heads on representations, generators of them."""
+
+from collections import OrderedDict
+
+import torch
+from torch import nn
+
+from fedpers.algorithm import State
+
+
+def make_head(width: int, hidden: int, num_classes: int, *, norm: bool = False) -> nn.Sequential:
+    """Build a network on a flat vector: perhaps a LayerNorm, a hidden layer unless its width is 0, logits."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    if norm:
+        layers["norm"] = nn.LayerNorm(width)
+    if hidden:
+        layers["hidden"] = nn.Linear(width, hidden)
+        layers["relu"] = nn.ReLU()
+    layers["logits"] = nn.Linear(hidden or width, num_classes)
+    return nn.Sequential(layers)
+
+
+def head_of(weights: State) -> nn.Sequential:
+    """Return the network that `make_head` built, from its weights, which it holds as they are: nothing is copied."""
+    first = weights.get("hidden.weight", weights["logits.weight"])
+    hidden = len(first) if "hidden.weight" in weights else 0
+    with torch.device("meta"):
+        head = make_head(first.shape[1], hidden, len(weights["logits.bias"]), norm="norm.weight" in weights)
+    head.load_state_dict(weights, assign=True)
+    return head
+
+
+def copied_weights(network: nn.Module) -> State:
+    """Return copies of a network's weights."""
+    return {key: tensor.detach().clone() for key, tensor in network.state_dict().items()}
+
+
+def frozen_head(received: State, prefix: str) -> nn.Module | None:
+    """Return the network that the server sent under a prefix, if it did; its weights are constants to the client."""
+    state = {key.removeprefix(prefix): tensor.float() for key, tensor in received.items() if key.startswith(prefix)}
+    return head_of(state).requires_grad_(False) if state else None

@@ -1,0 +1,184 @@
+"""FedD2S' server: its loss by hand, its heads, and which of them and of its soft labels a client is sent."""
+
+import dataclasses
+
+import pytest
+import torch
+from by_hand import LOG2, LOG3
+from fedd2s_toys import head_with, make, server
+from federations import record, serve
+from flwr.app import ArrayRecord
+
+from fedpers import records
+from fedpers.errors import UserError
+from fedpers.results import Run
+from strategies.fedd2s.server import CUT, HEAD, ORIGIN, SENT, SOFT_LABELS, frozen_head, make_head
+
+
+def test_server_loss_by_hand(config) -> None:
+    # A head that answers (0, 0): CE = ln 2; p = (1/4, 3/4): KL = 3/4 ln 3 - ln 2; μ = 2, T = 1. The first row stands
+    # for 1 sample, the second, with p = (1/2, 1/2) and KL = 0, for 3: weights 1/2 and 3/2, mean over the two rows.
+    half = server(config, make(mu=2.0, temperature=1.0, server_epochs=1, server_lr=1e-9))
+    half.heads[1, -1] = head_with((0.0, 0.0)).requires_grad_(True)
+    knowledge = (
+        torch.ones(2, 1),
+        torch.tensor([[0.25, 0.75], [0.5, 0.5]]),
+        torch.tensor([0, 1]),
+        torch.tensor([1, 3]),
+    )
+    loss = half.train_head(1, -1, 1, [knowledge])
+    assert loss == pytest.approx(0.5 * (0.5 * (LOG2 + 2 * (0.75 * LOG3 - LOG2)) + 1.5 * LOG2))
+
+
+def test_untrained_head_never_teaches(federate) -> None:
+    """A head is sent only from the second round of its cut on."""
+    recorder, _ = record(federate, "strategy=fedd2s", "strategy.dropping_interval=2", "rounds=4")
+    by_round: dict[int, set[tuple[int, bool]]] = {}
+    for message in recorder.sent:
+        own = message.content.array_records[records.OWN]
+        cut = int(records.from_record(own)[CUT])
+        has_head = any(key.startswith(HEAD) for key in own)
+        by_round.setdefault(records.round_of(message.content), set()).add((cut, has_head))
+    assert by_round == {1: {(2, False)}, 2: {(2, True)}, 3: {(1, False)}, 4: {(1, True)}}
+
+
+def test_feedback_chooses_what_is_sent(federate) -> None:
+    def kinds(feedback: str) -> set[str]:
+        traffic = federate("strategy=fedd2s", f"strategy.feedback={feedback}", "strategy.dropping=none").traffic
+        return set(traffic[(traffic.direction == "down") & (traffic.phase == "train")].kind)
+
+    assert kinds("both") == {"heads", "soft_labels", "control"}
+    assert kinds("head") == {"heads", "control"}
+    assert kinds("soft_labels") == {"soft_labels", "control"}
+
+
+def test_a_client_that_was_away_is_served_its_old_soft_labels(federate) -> None:
+    recorder, _ = record(federate, "strategy=fedd2s", "participation=0.5", "rounds=6")
+    trained: set[int] = set()
+    for message in recorder.sent:
+        client = message.metadata.dst_node_id
+        own = message.content.array_records[records.OWN]
+        assert (SOFT_LABELS in own) == (client in trained)
+        trained.add(client)
+    assert len(trained) == 4
+
+
+def test_soft_labels_follow_the_samples(config) -> None:
+    """What the server returns is its head's answer to each sample, in the order in which the client sent them."""
+    half = server(config, make(temperature=2.0, server_epochs=1, server_lr=1e-9))
+    from flwr.app import Message, MetricRecord, RecordDict
+
+    from fedpers.engines.identity import assume_server_identity
+
+    assume_server_identity()
+    half.heads[1, -1] = head_with((0.0, 1.0)).requires_grad_(True)
+    knowledge = {
+        SENT[0]: torch.tensor([[1.0], [3.0]]),
+        SENT[1]: torch.full((2, 2), 0.5),
+        SENT[2]: torch.tensor([0, 1]),
+        SENT[3]: torch.tensor([1, 1]),
+    }
+    call = Message(RecordDict(), dst_node_id=1, message_type="train")
+    metrics = MetricRecord({records.NUM_EXAMPLES: 2, "loss": 1.0})
+    half.aggregate_train(
+        1, [Message(RecordDict({"arrays": ArrayRecord(knowledge), "metrics": metrics}), reply_to=call)]
+    )
+    expected = torch.tensor([[0.0, 1.0], [0.0, 3.0]]).div(2).softmax(1)
+    torch.testing.assert_close(half.soft_labels[0].q, expected)
+    torch.testing.assert_close(half.send_to(0, 2)[SOFT_LABELS], expected)
+
+
+def test_head_on_the_client_is_the_servers_and_frozen() -> None:
+    head = head_with((0.5, -0.5))
+    received = {HEAD + key: value for key, value in head.state_dict().items()}
+    rebuilt = frozen_head(received)
+    assert rebuilt is not None
+    assert rebuilt(torch.tensor([[2.0]])).tolist() == [[1.0, -1.0]]
+    assert not any(parameter.requires_grad for parameter in rebuilt.parameters())
+    assert frozen_head({}) is None
+
+
+def test_own_heads_are_no_federation(federate) -> None:
+    """A client's model with heads of its own does not depend on who else takes part."""
+    own = ["strategy=fedd2s", "strategy.heads=own", "rounds=2", "strategy.dropping=none"]
+    recorder, _ = record(federate, *own)
+    sizes = {}
+    for message in recorder.sent:
+        if records.round_of(message.content) == 2:
+            state = records.from_record(message.content.array_records[records.OWN])
+            sizes[message.metadata.dst_node_id] = state[f"{HEAD}hidden.weight"]
+    values = list(sizes.values())
+    assert len(values) == 4
+    assert not any(torch.equal(values[0], other) for other in values[1:])
+
+
+def test_one_client_alone_owns_the_global_head(federate) -> None:
+    one = ["strategy=fedd2s", "partition.num_clients=1"]
+    alone, together = federate(*one, "strategy.heads=own").metrics, federate(*one).metrics
+    assert alone[["round", "split"]].equals(together[["round", "split"]])
+    assert (alone.accuracy - together.accuracy).abs().max() < 0.2  # another batch order, the same algorithm
+
+
+def test_soft_labels_carry_their_origin_and_grow_old(federate) -> None:
+    recorder, run = record(federate, "strategy=fedd2s", "participation=0.5", "rounds=6", "strategy.dropping_interval=2")
+    last: dict[int, int] = {}
+    ages: dict[int, list[int]] = {}
+    for message in recorder.sent:
+        round, client = records.round_of(message.content), message.metadata.dst_node_id
+        state = records.from_record(message.content.array_records[records.OWN])
+        if ORIGIN in state:
+            cut, origin = state[ORIGIN].tolist()
+            assert origin == last[client]
+            assert cut == (2 if origin <= 2 else 1)
+            ages.setdefault(round, []).append(round - origin)
+        last[client] = round
+    table = run.diagnostics
+    found = table[table.name == "soft_label_age"]
+    assert dict(zip(found["round"], found.value, strict=True)) == {r: sum(a) / len(a) for r, a in ages.items()}
+    assert max(max(a) for a in ages.values()) > 1
+
+
+def test_soft_labels_that_are_too_old_are_not_sent(federate) -> None:
+    recorder, _ = record(federate, "strategy=fedd2s", "participation=0.5", "rounds=6", "strategy.soft_label_max_age=1")
+    origins = [
+        (records.round_of(m.content), records.from_record(m.content.array_records[records.OWN]).get(ORIGIN))
+        for m in recorder.sent
+    ]
+    ages = [round - int(origin[1]) for round, origin in origins if origin is not None]
+    assert ages
+    assert set(ages) == {1}
+
+
+def test_head_of_each_shape_is_rebuilt() -> None:
+    for hidden, norm in ((3, False), (0, False), (3, True), (0, True)):
+        head = make_head(4, hidden, 2, norm=norm)
+        rebuilt = frozen_head({HEAD + key: value for key, value in head.state_dict().items()})
+        assert rebuilt is not None
+        inputs = torch.rand(5, 4)
+        torch.testing.assert_close(rebuilt(inputs), head(inputs), rtol=0, atol=0)
+
+
+def test_head_widths_by_cut(federate) -> None:
+    recorder, _ = record(
+        federate, "strategy=fedd2s", "strategy.head_hidden=[5,0]", "strategy.dropping_interval=2", "rounds=4"
+    )
+    shapes = {}
+    for message in recorder.sent:
+        own = message.content.array_records[records.OWN]
+        shapes[records.round_of(message.content)] = {k.removeprefix(HEAD): a.shape for k, a in own.items() if HEAD in k}
+    assert shapes[2]["hidden.weight"] == (5, 6)
+    norm = {"norm.weight": (8,), "norm.bias": (8,)}
+    assert shapes[4] == {**norm, "logits.weight": (10, 8), "logits.bias": (10,)}
+    with pytest.raises(UserError, match=r"head_hidden=\[5\].*2 of them"):
+        federate("strategy=fedd2s", "strategy.head_hidden=[5]")
+
+
+def test_cuts_that_disagree_need_a_projection(config, tmp_path) -> None:
+    def run(name: str, *overrides: str) -> Run:
+        settings = config("strategy=fedd2s", "strategy.dropping_set=[1]", f"out={tmp_path / name}", *overrides)
+        mixture = [{"_target_": "fedpers.models.mlp.mlp", "hidden": [width, 6]} for width in (8, 9)]
+        return serve(dataclasses.replace(settings, model={"mixture": mixture}))
+
+    with pytest.raises(UserError, match=r"disagree at cut 1: representations of \[8, 9\] values.*projection=SIZE"):
+        run("without")
+    assert run("with", "strategy.projection=5").metrics.client.nunique() == 4

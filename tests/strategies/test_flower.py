@@ -1,0 +1,68 @@
+"""Flower's own strategies between a seeded sampling and an ordering of the replies."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from by_hand import from_yaml
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+
+from fedpers.compose import group_choices
+from fedpers.errors import UserError
+from strategies.flower import Flower
+
+NAMES = [name for name in group_choices("strategy") if name.startswith("flower_")]
+
+
+def test_there_are_eight() -> None:
+    assert len(NAMES) == 8
+
+
+@pytest.mark.parametrize("name", ["flower_fedavgm", "flower_fedtrimmedavg"])
+def test_fedavg_as_a_limit(name: str, federate) -> None:
+    """FedAvgM without momentum; the trimmed mean that trims nothing, of clients with equally many samples."""
+    plain = {
+        "flower_fedavgm": "strategy.options={server_learning_rate: 1.0, server_momentum: 0.0}",
+        "flower_fedtrimmedavg": "strategy.options={beta: 0.0}",
+    }[name]
+    limit, average = federate(f"strategy={name}", plain).metrics, federate("strategy=fedavg").metrics
+    assert limit.accuracy.to_numpy() == pytest.approx(average.accuracy.to_numpy(), abs=0.05)
+    assert limit.loss.to_numpy() == pytest.approx(average.loss.to_numpy(), abs=1e-4)
+
+
+def test_fedadam_moves_as_its_equations_say() -> None:
+    """One weight, one round: x + eta sqrt(1 - beta2^2) / (1 - beta1^2) m / (sqrt(v) + tau), m = (1 - beta1) d, ..."""
+    federation = SimpleNamespace(nodes={0: 0}, initial={}, sample=lambda round: [])
+    options = {"eta": 0.1, "beta_1": 0.9, "beta_2": 0.99, "tau": 0.001}
+    server = Flower(name="FedAdam", options=options).server(federation)  # type: ignore[arg-type]
+    assert list(server.configure_train(1, one_weight(2.0), ConfigRecord(), None)) == []  # type: ignore[arg-type]
+    content = RecordDict({"arrays": one_weight(2.5), "metrics": MetricRecord({"num-examples": 3, "loss": 1.0})})
+    reply = Message(content, reply_to=Message(RecordDict(), dst_node_id=0, message_type="train"))
+    arrays, _ = server.aggregate_train(1, [reply])
+    m, v = 0.1 * 0.5, 0.01 * 0.25
+    eta = 0.1 * np.sqrt(1 - 0.99**2) / (1 - 0.9**2)
+    assert arrays is not None
+    assert arrays["w"].numpy().tolist() == pytest.approx([2 + eta * m / (np.sqrt(v) + 0.001)])
+
+
+def one_weight(value: float) -> ArrayRecord:
+    return ArrayRecord({"w": Array(np.array([value], np.float32))})
+
+
+def test_krum_hands_out_one_clients_model(federate) -> None:
+    run = federate("strategy=flower_krum", "rounds=1")
+    assert not run.metrics.equals(federate("strategy=fedavg", "rounds=1").metrics)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "FedAdan"}, r"unknown strategy\.name 'FedAdan'\. Did you mean 'FedAdam'\?"),
+        ({"name": "FedXgbBagging"}, r"unknown strategy\.name"),
+        ({"options": {"etta": 1}}, r"strategy\.options\. 'etta'\. Did you mean 'eta'\?"),
+        ({"options": {"fraction_train": 0.5}}, r"strategy\.options\. 'fraction_train'"),
+    ],
+)
+def test_mistakes_are_named(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        from_yaml("flower_fedadam", **changes)
