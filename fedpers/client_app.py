@@ -20,8 +20,8 @@ from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedpers import records, seeds
+from fedpers.algorithm import Algorithm, State, Task
 from fedpers.build import build
-from fedpers.client import Client, State, Task
 from fedpers.config import Config, Spec
 from fedpers.data.prepare import prepare
 from fedpers.data.shards import Shards
@@ -62,17 +62,19 @@ class Loadable:
         model: The model.
         tensors: Its state, aliasing the model's memory.
         initial: Its initial state.
+        personal: The keys of its state that stay with their client.
     """
 
     model: Staged
     tensors: State
     initial: State
+    personal: frozenset[str]
 
     @classmethod
-    def of(cls, model: Staged) -> "Loadable":
+    def of(cls, model: Staged, personal: frozenset[str]) -> "Loadable":
         """Remember a model's initial state."""
         tensors = model.state_dict()
-        return cls(model, tensors, {key: tensor.clone() for key, tensor in tensors.items()})
+        return cls(model, tensors, {key: tensor.clone() for key, tensor in tensors.items()}, personal)
 
     @torch.no_grad()
     def load(self, received: State, state: State) -> Staged:
@@ -86,10 +88,15 @@ class Loadable:
         return all(key in received for key in self.tensors)
 
 
-def build_client(config: Config) -> Client:
-    """Build the algorithm's client half."""
-    client: Client = build(config.strategy, "strategy", plugins=config.plugins)
-    return client
+def build_algorithm(config: Config) -> Algorithm:
+    """Build the algorithm."""
+    algorithm: Algorithm = build(config.strategy, "strategy", plugins=config.plugins)
+    return algorithm
+
+
+def personal_keys(algorithm: Algorithm, model: Staged, config: Config) -> frozenset[str]:
+    """Return the keys of a model that stay with their client, by the algorithm or by the BatchNorm policy."""
+    return algorithm.personal_keys(model) | local_keys(model, config.batch_norm)
 
 
 @lru_cache(maxsize=64)
@@ -136,30 +143,20 @@ class Worker:
     """
 
     def __init__(self, config: Config, shards: Shards) -> None:
-        """Build the model, on the device, and the client half."""
+        """Build the model, on the device, and the algorithm."""
         self.config, self.shards, self.device = config, shards, open_device(config.device)
-        self.client = build_client(self.config)
-        self._personal: dict[str, bool] = {}
-        specs = model_specs(self.config)
-        models = (build_model(self.config, self.shards, number) for number in range(len(specs)))
-        self._models = [Loadable.of(model.to(self.device)) for model in models]
-        stay = (local_keys(loadable.model, self.config.batch_norm) for loadable in self._models)
-        own = (self.client.personal_keys(loadable.model) for loadable in self._models)
-        self._stay = frozenset[str]().union(*stay, *own)
+        self.algorithm = build_algorithm(config)
+        models = (build_model(config, shards, number).to(self.device) for number in range(len(model_specs(config))))
+        self._models = [Loadable.of(model, personal_keys(self.algorithm, model, config)) for model in models]
         self._record: ArrayRecord | None = None
-        self._received: State = {}
-
-    def is_personal(self, key: str) -> bool:
-        """Tell whether a key stays with its client, by the algorithm or by the BatchNorm policy."""
-        if key not in self._personal:
-            self._personal[key] = key in self._stay or self.client.is_personal(key)
-        return self._personal[key]
+        self._shared: State = {}
 
     def task(self, message: Message, context: Context) -> Task:
         """Build the task of a message, the model loaded."""
         client = int(context.node_config[records.PARTITION_ID])
         saved = records.select(context.state, ArrayRecord).get(records.STATE)
-        received, state = self._unpack(message.content), self._tensors(saved) if saved else {}
+        received = self.shared(message.content) | self._own(message.content)
+        state = self._tensors(saved) if saved else {}
         loadable = self.loadable(client)
         return Task(
             config=self.config,
@@ -170,24 +167,25 @@ class Worker:
             model=loadable.load(received, state),
             received=received,
             state=state,
-            is_personal=self.is_personal,
+            personal_keys=loadable.personal,
         )
 
     def loadable(self, client: int) -> Loadable:
         """Return the model of a client's architecture."""
         return self._models[client % len(self._models)]
 
-    def _unpack(self, content: RecordDict) -> State:
-        """Return everything that the server sent; what all clients get is unpacked once."""
-        received: State = {}
-        for name, record in records.select(content, ArrayRecord).items():
-            if name == records.OWN:
-                received = received | self._tensors(record)
-                continue
-            if record is not self._record:
-                self._record, self._received = record, self._tensors(record)
-            received = self._received | received
-        return received
+    def shared(self, content: RecordDict) -> State:
+        """Return what all clients are sent; it is unpacked once a round."""
+        record = records.select(content, ArrayRecord).get(records.ARRAYS)
+        if record is None:
+            return {}
+        if record is not self._record:
+            self._record, self._shared = record, self._tensors(record)
+        return self._shared
+
+    def _own(self, content: RecordDict) -> State:
+        record = records.select(content, ArrayRecord).get(records.OWN)
+        return self._tensors(record) if record else {}
 
     def _tensors(self, record: ArrayRecord) -> State:
         return records.from_record(record, self.device)
@@ -219,7 +217,7 @@ def train(message: Message, context: Context) -> Message:
     start = time.perf_counter()
     worker = worker_of(context.run_config)
     task = worker.task(message, context)
-    update = worker.client.train(task)
+    update = worker.algorithm.train(task)
     metrics: dict[str, records.Figure] = {
         **update.metrics,
         records.NUM_EXAMPLES: len(task.data.train),
@@ -249,19 +247,20 @@ def evaluate(message: Message, context: Context) -> Message:
 def _score_models(worker: Worker, message: Message, context: Context) -> dict[str, float]:
     """Return "model/split/figure" for the personal, the global and the fine-tuned model, as far as they exist."""
     task = worker.task(message, context)
-    personal = worker.client.personalize(task)
+    personal = worker.algorithm.personalize(task)
     scores = _score("personal", personal, task)
     if worker.config.finetune_epochs:
         tuned = dataclasses.replace(task, model=personal)
         tuned.fit(epochs=worker.config.finetune_epochs, purpose="finetune")
         scores |= _score("finetuned", personal, task)
-    loadable = worker.loadable(task.client)
-    if loadable.is_complete(task.received):
-        if not task.state and type(worker.client).personalize is Client.personalize:
+    loadable, shared = worker.loadable(task.client), worker.shared(message.content)
+    if loadable.is_complete(shared):
+        plain = type(worker.algorithm).personalize is Algorithm.personalize
+        if plain and not task.state and len(task.received) == len(shared):
             same = {key: value for key, value in scores.items() if key.startswith("personal/")}
             scores |= {key.replace("personal", "global", 1): value for key, value in same.items()}
         else:
-            scores |= _score("global", loadable.load(task.received, {}), task)
+            scores |= _score("global", loadable.load(shared, {}), task)
     return scores
 
 

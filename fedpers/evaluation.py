@@ -1,14 +1,23 @@
 """Personalized evaluation: every client, sampled or not, on its own validation and test samples."""
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from collections.abc import Callable
+
+from flwr.app import ArrayRecord, MessageType, MetricRecord
 from flwr.serverapp import Grid
 
 from fedpers import records
+from fedpers.algorithm import State
+from fedpers.carrier import messages
 from fedpers.tables import MODELS, SPLITS, Row
 
 
 def evaluate_clients(
-    grid: Grid, round: int, arrays: ArrayRecord, nodes: dict[int, int], sampled: set[int]
+    grid: Grid,
+    round: int,
+    arrays: ArrayRecord,
+    nodes: dict[int, int],
+    own: Callable[[int], State],
+    sampled: set[int],
 ) -> list[Row]:
     """Score every client after a round.
 
@@ -17,16 +26,15 @@ def evaluate_clients(
         round: The round, counted from 1.
         arrays: What the server would send to all clients now.
         nodes: Node id by client number.
+        own: Tells what a client alone is sent.
         sampled: The clients that trained in this round.
 
     Returns:
         Rows by client, model and split; a client that failed has none.
     """
-    content = RecordDict({records.ARRAYS: arrays, records.CONFIG: ConfigRecord({records.ROUND: round})})
-    messages = [Message(content, dst_node_id=n, message_type=MessageType.EVALUATE) for n in nodes.values()]
     clients = {node: client for client, node in nodes.items()}
     rows = []
-    for reply in grid.send_and_receive(messages):
+    for reply in grid.send_and_receive(messages(MessageType.EVALUATE, round, arrays, nodes, own)):
         if reply.has_error():
             continue
         client = clients[reply.metadata.src_node_id]

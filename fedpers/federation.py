@@ -1,29 +1,14 @@
-"""What an algorithm's server half is given, and the roll call that finds out who is there."""
+"""The roll call that finds out who is there."""
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
 from flwr.app import Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 
-from fedpers import records, seeds
-from fedpers.client import State
-from fedpers.config import Config
+from fedpers import records
 from fedpers.errors import FederationError
-from fedpers.models.staged import Staged
-
-
-@runtime_checkable
-class ServerHalf(Protocol):
-    """What the ServerApp does with a server half beyond what Flower does; Flower's own strategies need none of it."""
-
-    diagnostics: dict[str, float]
-    """Figures of the round that has just been aggregated, written down by name."""
-
-    def evaluated(self, round: int, val_accuracy: float) -> None:
-        """Be told the personal models' mean validation accuracy over clients after a round."""
 
 
 @runtime_checkable
@@ -33,34 +18,6 @@ class Registry(Protocol):
     @property
     def clients(self) -> dict[int, int]:
         """Node id by client number, in ascending order."""
-
-
-@dataclass(frozen=True)
-class Federation:
-    """What the server knows before the first round.
-
-    Args:
-        config: The run's configuration.
-        nodes: Flower's node id of each client, by client number.
-        num_classes: Number of classes in the data.
-        shape: Shape of one image: channels, height, width.
-        model: Builds the model with its initial weights.
-        initial: The shared part of these weights.
-    """
-
-    config: Config
-    nodes: dict[int, int]
-    num_classes: int
-    shape: tuple[int, int, int]
-    model: Callable[[], Staged]
-    initial: State
-
-    def sample(self, round: int) -> list[int]:
-        """Return the clients that train in a round: drawn without replacement, in ascending order."""
-        clients = sorted(self.nodes.keys() - self.config.unseen_clients(len(self.nodes)))
-        generator = seeds.numpy_generator(self.config.seed, "sampling", round=round)
-        size = self.config.num_sampled(len(clients))
-        return [clients[i] for i in sorted(generator.choice(len(clients), size, replace=False))]
 
 
 def roll_call(grid: Grid, num_clients: int, *, timeout: float = 120.0) -> dict[int, int]:

@@ -5,6 +5,7 @@ same for all arrays of one type and shape, is made once.
 """
 
 import io
+import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -53,6 +54,13 @@ def unpack(array: Array) -> Tensor:
     return torch.from_numpy(np.array(view(array)))
 
 
+def view_tensors(record: ArrayRecord) -> dict[str, Tensor]:
+    """Return a record's arrays as tensors that must not be written to: they share the arrays' memory."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor is it written to
+        return {key: torch.from_numpy(view(array)) for key, array in record.items()}
+
+
 def share(arrays: Iterable[Array]) -> None:
     """Let processes share the bytes of large arrays: pickled as NumPy's, they travel beside the pickle, uncopied.
 
@@ -69,22 +77,3 @@ def record_of(arrays: Mapping[str, Array]) -> ArrayRecord:
     for key, array in arrays.items():
         record[key] = array
     return record
-
-
-def average(records: Iterable[ArrayRecord], weights: Iterable[float]) -> ArrayRecord:
-    """Return the weighted sum of arrays of equal keys, to the bit that of Flower's FedAvg.
-
-    Args:
-        records: What is summed, in this order: sums of floating-point numbers depend on it.
-        weights: The factors.
-    """
-    sums: dict[str, NDArray[Any]] = {}
-    scratch: dict[str, NDArray[Any]] = {}
-    for record, weight in zip(records, weights, strict=True):
-        for key, array in record.items():
-            if key not in sums:
-                sums[key] = np.asarray(view(array) * weight)
-                scratch[key] = np.empty_like(sums[key])
-            else:
-                sums[key] += np.multiply(view(array), weight, out=scratch[key])
-    return record_of({key: pack_ndarray(values) for key, values in sums.items()})

@@ -10,9 +10,9 @@ from typing import TypeVar, cast
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
-from fedpers.client import State
+from fedpers.algorithm import State, kind_of
 from fedpers.device import CPU, to_device, to_host
-from fedpers.packing import pack, record_of, unpack
+from fedpers.packing import pack, record_of, unpack, view_tensors
 
 Record = TypeVar("Record", ArrayRecord, MetricRecord, ConfigRecord)
 
@@ -39,9 +39,6 @@ RUN_CONFIG = "config"
 PREPARED = "prepared"
 """The run-config key, if there, of the folder that holds the prepared data; a machine without it prepares its own."""
 
-KINDS = ("heads", "representations", "soft_labels", "labels", "prototypes", "control")
-"""Prefixes of payloads other than weights: "soft_labels/q" is of kind soft_labels."""
-
 
 def select(content: RecordDict, kind: type[Record]) -> dict[str, Record]:
     """Return a content's records of one kind by name.
@@ -62,6 +59,11 @@ def from_record(record: ArrayRecord, device: torch.device = CPU) -> State:
     return {key: to_device(unpack(array), device) for key, array in record.items()}
 
 
+def view_arrays(content: RecordDict) -> State:
+    """Return what a client sent, on the CPU; the tensors share the message's memory and must not be written to."""
+    return view_tensors(select(content, ArrayRecord)[ARRAYS])
+
+
 def round_of(content: RecordDict) -> int:
     """Return the round that a message belongs to, 0 when it names none."""
     config = select(content, ConfigRecord).get(CONFIG, ConfigRecord())
@@ -73,18 +75,12 @@ def num_examples(content: RecordDict) -> float:
     return cast(float, select(content, MetricRecord)[METRICS][NUM_EXAMPLES])
 
 
-def payload_kind(key: str) -> str:
-    """Return the payload kind of one array."""
-    prefix, slash, _ = key.partition("/")
-    return prefix if slash and prefix in KINDS else "weights"
-
-
 def bytes_by_kind(content: RecordDict) -> dict[str, int]:
     """Count a message's serialized bytes by payload kind."""
     counts: dict[str, int] = {}
     for arrays in select(content, ArrayRecord).values():
         for key, array in arrays.items():
-            kind = payload_kind(key)
+            kind = kind_of(key)
             counts[kind] = counts.get(kind, 0) + len(array.data)
     figures = sum(record.count_bytes() for record in select(content, MetricRecord).values())
     control = sum(record.count_bytes() for record in select(content, ConfigRecord).values())
@@ -92,17 +88,6 @@ def bytes_by_kind(content: RecordDict) -> dict[str, int]:
         if size:
             counts[kind] = counts.get(kind, 0) + size
     return counts
-
-
-def cast_like(record: ArrayRecord, reference: State) -> ArrayRecord:
-    """Give integer buffers, which averaging turns into floats, their own type again."""
-    tensors = from_record(record)
-    for key, tensor in tensors.items():
-        dtype = reference[key].dtype if key in reference else tensor.dtype
-        if tensor.dtype != dtype:
-            whole = not (dtype.is_floating_point or dtype == torch.bool)
-            tensors[key] = (tensor.round() if whole else tensor).to(dtype)
-    return to_record(tensors)
 
 
 def partition_of(metrics: MetricRecord) -> int:

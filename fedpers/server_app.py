@@ -17,13 +17,15 @@ from flwr.supercore import log
 
 import fedpers
 from fedpers import client_app, records, seeds
+from fedpers.algorithm import Algorithm, Federation
 from fedpers.build import build, resolve
+from fedpers.carrier import BringsStrategy, Carrier, nothing
 from fedpers.config import Config
 from fedpers.data.shards import CLIENTS, Shards
 from fedpers.device import describe
 from fedpers.errors import FederationError, UserError
 from fedpers.evaluation import evaluate_clients
-from fedpers.federation import Federation, ServerHalf, roll_call
+from fedpers.federation import roll_call
 from fedpers.ledger import Ledger
 from fedpers.progress import Reporter, Silent
 from fedpers.results import Run, summarize
@@ -56,7 +58,7 @@ def check(config: Config, shards: Shards) -> None:
 
     Nothing has been written yet.
     """
-    algorithm = client_app.build_client(config)
+    algorithm = client_app.build_algorithm(config)
     models = [client_app.build_model(config, shards, i) for i in range(len(client_app.model_specs(config)))]
     for model in models:
         algorithm.check(model, config)
@@ -65,7 +67,7 @@ def check(config: Config, shards: Shards) -> None:
                 f"model.mixture has stages {', '.join(models[0].stage_names)} and {', '.join(model.stage_names)}. "
                 "Accepted: models whose stages have the same names"
             )
-        if len(models) > 1 and not all(algorithm.is_personal(key) for key in model.state_dict()):
+        if len(models) > 1 and model.state_dict().keys() - algorithm.personal_keys(model):
             raise UserError(
                 f"strategy={config.choices.get('strategy')} shares weights, which clients of several architectures "
                 "(model.mixture) cannot. Accepted: a strategy that keeps all weights on the clients, or one model"
@@ -94,10 +96,11 @@ def serve(grid: Grid, config: Config, shards: Shards, writer: RunWriter, reporte
     writer.write_json("data.json", shards.manifest)
     writer.copy(shards.folder / CLIENTS)
     nodes = roll_call(grid, shards.num_clients)
-    federation = _federation(config, shards, nodes)
-    strategy: Strategy = client_app.build_client(config).server(federation)  # type: ignore[attr-defined]
+    federation = federation_of(config, shards)
+    strategy = flower_strategy(client_app.build_algorithm(config), federation, nodes)
+    carrier = strategy if isinstance(strategy, Carrier) else None
+    first = carrier.state.shared if carrier else federation.initial
     ledger = Ledger(grid, nodes)
-
     unseen = config.unseen_clients(shards.num_clients)
 
     def trainable(rows: list[Row]) -> list[Row]:
@@ -109,21 +112,22 @@ def serve(grid: Grid, config: Config, shards: Shards, writer: RunWriter, reporte
         books = ledger.take()
         entries, diagnostics, rows = books.entries, books.diagnostics, list[Row]()
         if config.evaluates(round):
-            rows = evaluate_clients(ledger, round, arrays, nodes, books.trained)
+            own = carrier.own(round, "score") if carrier else nothing
+            rows = evaluate_clients(ledger, round, arrays, nodes, own, books.trained)
             entries = entries + ledger.take().entries
-        if isinstance(strategy, ServerHalf):
-            reported = sorted(strategy.diagnostics.items())
+        if carrier:
+            reported = sorted(carrier.diagnostics.items())
             diagnostics = diagnostics + [Diagnostic(round, seeds.SERVER, name, value) for name, value in reported]
             accuracy = mean_accuracy(trainable(rows), "val")
             if accuracy is not None:
-                strategy.evaluated(round, accuracy)
+                carrier.evaluated(round, accuracy)
         writer.write_round(round, rows, entries, diagnostics)
         reporter.round_done(round, trainable(rows), entries)
         return None
 
     strategy.start(
         ledger,
-        initial_arrays=records.to_record(federation.initial),
+        initial_arrays=records.to_record(first),
         num_rounds=config.rounds,
         evaluate_fn=after_round,
     )
@@ -131,18 +135,25 @@ def serve(grid: Grid, config: Config, shards: Shards, writer: RunWriter, reporte
     writer.write_json("summary.json", {**summary, "seconds": time.perf_counter() - start})
 
 
-def _federation(config: Config, shards: Shards, nodes: dict[int, int]) -> Federation:
-    worker = client_app.Worker(dataclasses.replace(config, device="cpu"), shards)
+def federation_of(config: Config, shards: Shards) -> Federation:
+    """Return what the server knows before the first round."""
     model = client_app.build_model(config, shards)
-    shared = {key: tensor for key, tensor in model.state_dict().items() if not worker.is_personal(key)}
+    stay = client_app.personal_keys(client_app.build_algorithm(config), model, config)
     return Federation(
         config=config,
-        nodes=nodes,
+        num_clients=shards.num_clients,
         num_classes=shards.num_classes,
         shape=shards.shape,
         model=lambda: client_app.build_model(config, shards),
-        initial=shared,
+        initial={key: tensor for key, tensor in model.state_dict().items() if key not in stay},
     )
+
+
+def flower_strategy(algorithm: Algorithm, federation: Federation, nodes: dict[int, int]) -> Strategy:
+    """Return the Flower strategy that serves an algorithm: one of its own, if it brings one, or a carrier."""
+    if isinstance(algorithm, BringsStrategy):
+        return algorithm.flower_strategy(federation, nodes)
+    return Carrier(algorithm.server(federation), nodes)
 
 
 def _manifest(config: Config, shards: Shards) -> dict[str, Any]:

@@ -23,11 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fedpers.client import State, Task, Update
+from fedpers.algorithm import Algorithm, State, Task, Update
 from fedpers.models.staged import Staged
 from fedpers.training import Batch
-from strategies.base import Algorithm
-from strategies.parts import second_model as personal
+from strategies.parts.second_model import second, store, stored
+from strategies.parts.snapshots import restore
 
 ALPHA = "mixture/alpha"
 
@@ -52,7 +52,7 @@ class APFL(Algorithm):
         """Train both models at once; the mixture's gradient reaches the personal one only."""
         model = task.model
         names = dict(model.named_parameters())
-        v, buffers = personal.second(task)
+        v, buffers = second(task)
         alpha = float(task.state[ALPHA]) if ALPHA in task.state else self.alpha
         if self.adaptive:
             alpha = min(1.0, max(0.0, alpha - task.config.lr * self._slope(task, v, buffers, alpha)))
@@ -63,7 +63,7 @@ class APFL(Algorithm):
             return F.cross_entropy(model(batch.inputs), batch.labels) + F.cross_entropy(mixed, batch.labels)
 
         loss = task.fit(both, parameters=[*names.values(), *v.values()])
-        keep = task.personal() | personal.store(v | buffers)
+        keep = task.personal() | store(v | buffers)
         keep[ALPHA] = torch.tensor([alpha])
         return Update(send=task.shared(), keep=keep, metrics={"loss": loss, "alpha": alpha})
 
@@ -82,9 +82,9 @@ class APFL(Algorithm):
 
     def personalize(self, task: Task) -> Staged:
         """Return the mixture of one's own model with the one received."""
-        own = personal.stored(task.state)
+        own = stored(task.state)
         if own:
             alpha, w = float(task.state[ALPHA]), task.model.tensors()
             mixed = {name: alpha * own[name] + (1 - alpha) * w[name] for name, _ in task.model.named_parameters()}
-            personal.load(task.model, own | mixed)
+            restore(task.model, own | mixed)
         return task.model

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from fedpers.client import Task, Update
+from fedpers.algorithm import Task, Update
 from fedpers.training import Batch, cross_entropy
-from strategies.base import SecondModel
-from strategies.parts import second_model as personal
 from strategies.parts.proximal import half_squared_distance
+from strategies.parts.second_model import SecondModel, store, stored
+from strategies.parts.snapshots import restore, snapshot
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Ditto(SecondModel):
         """Train the shared model, then one's own."""
         received = {name: w.detach().clone() for name, w in task.model.named_parameters() if not task.is_personal(name)}
         shared_loss = task.fit()
-        send, keep = personal.copied(task.shared()), personal.copied(task.personal())
+        send, keep = snapshot(task.shared()), snapshot(task.personal())
 
         def near(model: nn.Module, batch: Batch) -> Tensor:
             return cross_entropy(model, batch) + self.lambda_prox * half_squared_distance(model, received)
 
-        personal.load(task.model, personal.stored(task.state) or task.initial)
+        restore(task.model, stored(task.state) or task.initial)
         loss = task.fit(near if self.lambda_prox else cross_entropy)
-        keep |= personal.store(task.model.tensors())
+        keep |= store(task.model.tensors())
         return Update(send=send, keep=keep, metrics={"loss": loss, "shared_loss": shared_loss})

@@ -15,18 +15,18 @@ Of a client that is not sampled, the last p_ky stands. The paper's regularizer i
 which is KL plus a constant. Federated augmentation, the paper's other half, is left out.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedpers.client import State, Task, Update
-from fedpers.federation import Federation
+from fedpers.algorithm import Aggregated, Algorithm, Federation, Purpose, Sent, State, Task, Update
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, Objective, Split, collect, cross_entropy
-from strategies.base import Algorithm
-from strategies.parts.class_means import ClassMeansServer, class_averages
+from strategies.parts.class_means import ClassMeansServer, MeansState, class_averages
+from strategies.parts.personal_layers import all_keys
 
 MEAN, COUNT = "soft_labels/mean", "labels/count"
 TARGET, CLASS = "soft_labels/target", "labels/class"
@@ -40,19 +40,22 @@ class FD(Algorithm):
         lambda_kd: Weight λ of the distillation.
     """
 
+    sends = ("soft_labels", "labels")
+    receives = ("soft_labels", "labels")
+
     lambda_kd: float
 
     def __post_init__(self) -> None:
         """Check the range."""
         self.require("lambda_kd", self.lambda_kd >= 0, "at least 0")
 
-    def is_personal(self, key: str) -> bool:
+    def personal_keys(self, model: Staged) -> frozenset[str]:
         """Keep all weights."""
-        return True
+        return all_keys(model)
 
     def server(self, federation: Federation) -> "AverageServer":
         """Return the server half."""
-        return AverageServer(self, federation)
+        return AverageServer(federation, MEAN, COUNT, self.lambda_kd)
 
     def train(self, task: Task) -> Update:
         """Learn from the labels and the others' averages, then send one's own."""
@@ -83,28 +86,35 @@ def average_outputs(model: Staged, data: Split) -> tuple[Tensor, Tensor]:
     return class_averages(outputs, data.labels, outputs.shape[1])
 
 
-class AverageServer(ClassMeansServer):
-    """Keeps every client's averages and gives each client those of the others.
+@dataclass(frozen=True)
+class AverageServer(ClassMeansServer[MeansState]):
+    """Gives each client the averages of the others.
 
     Args:
-        algorithm: The hyper-parameters.
-        federation: What the server knows before the first round.
+        lambda_kd: Weight λ of the distillation; at 0 nothing is sent.
     """
 
-    def __init__(self, algorithm: FD, federation: Federation) -> None:
-        """Start without any averages: nobody is taught before somebody has answered."""
-        super().__init__(federation, MEAN, COUNT)
-        self.algorithm = algorithm
+    lambda_kd: float
 
-    def send_to(self, client: int, round: int) -> State:
+    def init(self) -> MeansState:
+        """Start without any averages: nobody is taught before somebody has answered."""
+        return MeansState({}, {})
+
+    def aggregate(self, state: MeansState, round: int, sent: Mapping[int, Sent]) -> Aggregated[MeansState]:
+        """Put down the averages that were sent."""
+        return Aggregated(MeansState({}, self.put_down(state, sent)))
+
+    def send_to(self, state: MeansState, client: int, round: int, purpose: Purpose) -> State:
         """Return the mean of the other clients' averages, a row for each class that one of them holds."""
+        if purpose == "score" or not self.lambda_kd:
+            return {}
         size = self.federation.num_classes
         sums, holders = torch.zeros(size, size), torch.zeros(size)
-        for other, (mean, count) in sorted(self.means.items()):
+        for other, means in state.means.items():
             if other != client:
-                sums[count > 0] += mean
-                holders += count > 0
+                sums[means.count > 0] += means.mean
+                holders += means.count > 0
         known = holders > 0
-        if not self.algorithm.lambda_kd or not known.any():
+        if not known.any():
             return {}
         return {TARGET: sums[known] / holders[known, None], CLASS: known.nonzero().flatten()}

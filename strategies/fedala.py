@@ -23,12 +23,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fedpers.client import State, Task, Update
+from fedpers.algorithm import Algorithm, State, Task, Update
 from fedpers.config import Config
 from fedpers.models.staged import Staged, stage_of
 from fedpers.training import Batch, Split, fit, sgd
-from strategies.base import Algorithm
-from strategies.parts import second_model as personal
+from strategies.parts.second_model import store, stored
+from strategies.parts.snapshots import restore
 
 WEIGHTS = "mixture/"
 
@@ -64,7 +64,7 @@ class FedALA(Algorithm):
         weights = self.mix(task)
         loss = task.fit()
         mixed = [name for name, _ in task.model.named_parameters() if self._is_mixed(task, name)]
-        own = personal.store({name: tensor for name, tensor in task.shared().items() if name in mixed})
+        own = store({name: tensor for name, tensor in task.shared().items() if name in mixed})
         return Update(send=task.shared(), keep=task.personal() | own | weights, metrics={"loss": loss})
 
     def personalize(self, task: Task) -> Staged:
@@ -77,7 +77,7 @@ class FedALA(Algorithm):
 
     def mix(self, task: Task) -> State:
         """Put ŵ_k in the place of w_t and return W_k as it is kept; nothing happens without a model of one's own."""
-        own = personal.stored(task.state)
+        own = stored(task.state)
         if not own:
             return {}
         received = {name: task.model.get_parameter(name).detach().clone() for name in own}
@@ -103,7 +103,7 @@ class FedALA(Algorithm):
             generator=task.generator("weights"),
             objective=loss,
         )
-        personal.load(task.model, {name: tensor.detach() for name, tensor in mixture().items()})
+        restore(task.model, {name: tensor.detach() for name, tensor in mixture().items()})
         return {WEIGHTS + name: weight.detach() for name, weight in weights.items()}
 
     def _drawn(self, task: Task) -> Split:

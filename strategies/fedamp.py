@@ -18,21 +18,34 @@ layers stay at home.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fedpers.client import State, Task, Update
+from fedpers.algorithm import (
+    Aggregated,
+    Algorithm,
+    Federation,
+    Purpose,
+    Sent,
+    Server,
+    ServerState,
+    State,
+    Task,
+    Update,
+)
 from fedpers.config import Config
 from fedpers.errors import unknown_name
-from fedpers.federation import Federation
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, cross_entropy
-from strategies.base import Algorithm, StateServer
+from strategies.parts.personal_layers import all_keys
 from strategies.parts.proximal import half_squared_distance
+from strategies.parts.snapshots import snapshot
 
-MODEL, CLOUD = "model/", "cloud/"
+MODEL, CLOUD = "weights/model/", "weights/cloud/"
 
 
 @dataclass(frozen=True)
@@ -66,11 +79,11 @@ class FedAMP(Algorithm):
         """Check that models can be mixed."""
         self.require_one_architecture(config)
 
-    def is_personal(self, key: str) -> bool:
+    def personal_keys(self, model: Staged) -> frozenset[str]:
         """Keep all weights; what is sent is a copy for the server alone."""
-        return True
+        return all_keys(model)
 
-    def server(self, federation: Federation) -> "CloudServer":
+    def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""
         return CloudServer(federation, self)
 
@@ -100,32 +113,46 @@ class FedAMP(Algorithm):
         return received + torch.diag(1 - received.sum(1))
 
 
-class CloudServer(StateServer):
+@dataclass(frozen=True)
+class ModelsState(ServerState):
+    """What the server remembers.
+
+    Args:
+        shared: Nothing.
+        models: Every client's last model, by client in ascending order.
+        xi: ξ (clients, clients) of these clients, in float64.
+    """
+
+    models: dict[int, State]
+    xi: Tensor
+
+
+@dataclass(frozen=True)
+class CloudServer(Server[ModelsState]):
     """Keeps every client's last model and mixes a cloud model for each.
 
     Args:
-        federation: What the server knows before the first round.
         rule: Weighs the models.
     """
 
-    def __init__(self, federation: Federation, rule: FedAMP) -> None:
+    rule: FedAMP
+
+    def init(self) -> ModelsState:
         """Start without any model."""
-        super().__init__(federation)
-        self.rule = rule
-        self.models: dict[int, State] = {}
-        self.xi: dict[int, Tensor] = {}
+        return ModelsState({}, {}, torch.zeros(0, 0))
 
-    def aggregate(self, round: int, sent: dict[int, State]) -> State:
+    def aggregate(self, state: ModelsState, round: int, sent: Mapping[int, Sent]) -> Aggregated[ModelsState]:
         """Put down the models that were sent and weigh all of them anew."""
-        self.models = dict(sorted((self.models | sent).items()))
-        flat = [torch.cat([w.flatten() for w in state.values()]).double() for state in self.models.values()]
-        self.xi = dict(zip(self.models, self.rule.weights(torch.stack(flat)), strict=True))
-        return {}
+        new = {client: snapshot(each.tensors) for client, each in sent.items()}
+        models = dict(sorted((state.models | new).items()))
+        flat = [torch.cat([w.flatten() for w in model.values()]).double() for model in models.values()]
+        return Aggregated(ModelsState({}, models, self.rule.weights(torch.stack(flat))))
 
-    def send_to(self, client: int, round: int) -> State:
+    def send_to(self, state: ModelsState, client: int, round: int, purpose: Purpose) -> State:
         """Return u_k to a client whose model is known."""
-        if client not in self.models:
+        if purpose == "score" or client not in state.models:
             return {}
-        xi, models = self.xi[client].tolist(), list(self.models.values())
+        models = list(state.models.values())
+        xi = state.xi[list(state.models).index(client)].tolist()
         keys = {key: CLOUD + key.removeprefix(MODEL) for key in models[0]}
-        return {name: sum(x * state[key] for x, state in zip(xi, models, strict=True)) for key, name in keys.items()}
+        return {name: sum(x * each[key] for x, each in zip(xi, models, strict=True)) for key, name in keys.items()}

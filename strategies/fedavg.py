@@ -14,7 +14,7 @@ clients' samples).
 
 from dataclasses import dataclass
 
-from strategies.base import Algorithm
+from fedpers.algorithm import Algorithm
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ Deviations: none known. Fine-tuning moves the whole model, as in the paper's mai
 
 from dataclasses import dataclass
 
-from fedpers.client import Task, Update
+from fedpers.algorithm import Task, Update
 from fedpers.models.staged import Staged
-from strategies.base import PersonalLayers
 from strategies.parts.freezing import only
+from strategies.parts.personal_layers import PersonalLayers
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class FedBABU(PersonalLayers):
         """Train the body."""
         with only(task.model, [name for name in task.model.stage_names if name not in self.personal]) as parameters:
             loss = task.fit(parameters=parameters) if parameters else 0.0
-        norms = {key: w for key, w in task.personal().items() if not self.is_personal(key)}  # by the BatchNorm policy
+        still = self.personal_keys(task.model)  # what else is personal is so by the BatchNorm policy
+        norms = {key: w for key, w in task.personal().items() if key not in still}
         return Update(send=task.shared(), keep=norms, metrics={"loss": loss})
 
     def personalize(self, task: Task) -> Staged:

@@ -16,9 +16,9 @@ Deviations: none known.
 
 from dataclasses import dataclass
 
+from fedpers.algorithm import Algorithm
 from fedpers.models.batch_norm import layer_keys
 from fedpers.models.staged import Staged
-from strategies.base import Algorithm
 
 
 @dataclass(frozen=True)

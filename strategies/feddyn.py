@@ -12,19 +12,17 @@ global one.
 Deviations: E epochs of SGD for the argmin. Regularizer and h are over the shared parameters; buffers are averaged.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message
-from flwr.serverapp import Grid
 from torch import Tensor, nn
 
-from fedpers import records
-from fedpers.client import State, Task, Update
-from fedpers.federation import Federation
+from fedpers.algorithm import Aggregated, Algorithm, Federation, Sent, Server, ServerState, State, Task, Update
+from fedpers.averaging import plain_mean
 from fedpers.training import Batch, cross_entropy
-from strategies.base import Algorithm, StateServer
 from strategies.parts.proximal import half_squared_distance, inner_product
 
 GRADIENT = "gradient/"
@@ -44,9 +42,9 @@ class FedDyn(Algorithm):
         """Check the range."""
         self.require("alpha", self.alpha > 0, "above 0; 0 would be strategy=fedavg")
 
-    def server(self, federation: Federation) -> "DynamicServer":
+    def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""
-        return DynamicServer(self.alpha, federation)
+        return DynamicServer(federation, self.alpha)
 
     def train(self, task: Task) -> Update:
         """Minimize the regularized loss, then move h_k."""
@@ -64,36 +62,43 @@ class FedDyn(Algorithm):
         return Update(send=task.shared(), keep=task.personal() | keep, metrics={"loss": loss})
 
 
-class DynamicServer(StateServer):
+@dataclass(frozen=True)
+class DynamicState(ServerState):
+    """What the server remembers.
+
+    Args:
+        shared: w_t.
+        h: h, by name of the parameter; 0 where it is not named yet.
+    """
+
+    h: State
+
+
+@dataclass(frozen=True)
+class DynamicServer(Server[DynamicState]):
     """The mean of the clients' models, corrected by h.
 
     Args:
         alpha: Weight α of the regularizer.
-        federation: What the server knows before the first round.
     """
 
-    def __init__(self, alpha: float, federation: Federation) -> None:
+    alpha: float
+
+    def init(self) -> DynamicState:
         """Start with h = 0."""
-        super().__init__(federation)
-        self.alpha = alpha
-        self.h: State = {}
-        self.current: State = {}
-        model = federation.model()
-        self.names = [name for name, _ in model.named_parameters() if name in federation.initial]
+        return DynamicState(self.federation.initial, {})
 
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Remember w_t."""
-        self.current = records.from_record(arrays)
-        return super().configure_train(server_round, arrays, config, grid)
-
-    def aggregate(self, round: int, sent: dict[int, State]) -> State:
+    def aggregate(self, state: DynamicState, round: int, sent: Mapping[int, Sent]) -> Aggregated[DynamicState]:
         """Move h, and the mean by it."""
-        share = len(sent) / len(self.federation.nodes)
-        mean = self.plain_mean(sent)
-        for name in self.names:
-            moved = share * (mean[name] - self.current[name])
-            self.h[name] = self.h.get(name, torch.zeros_like(moved)) - self.alpha * moved
-            mean[name] = mean[name] - self.h[name] / self.alpha
-        return mean
+        share = len(sent) / self.federation.num_clients
+        mean, h = plain_mean([each.tensors for each in sent.values()]), {}
+        for name in self._parameters:
+            moved = share * (mean[name] - state.shared[name])
+            h[name] = state.h.get(name, torch.zeros_like(moved)) - self.alpha * moved
+            mean[name] = mean[name] - h[name] / self.alpha
+        return Aggregated(DynamicState(mean, h))
+
+    @cached_property
+    def _parameters(self) -> list[str]:
+        """Names of the shared parameters; what else is shared are buffers."""
+        return [name for name, _ in self.federation.model().named_parameters() if name in self.federation.initial]

@@ -9,32 +9,45 @@ Zhang, Sapra, Fidler, Yeung and Alvarez, "Personalized Federated Learning with F
                any of the rest, otherwise the one with the largest p_in, equals in random order
 
 L_i is the mean cross-entropy on the client's validation samples (training samples if it has none). Nothing is averaged
-on the server; p starts at 0. The personal model is θ_i after local training. A client that has never been sampled uses
-the initial model. With M = 0 this is Local, to the last bit.
+on the server; p starts at 0. The personal model is θ_i after the mixing that ends a round, in the paper too; it is what
+the client's next training starts from. A client that has never been sampled starts from the initial model. With M = 0
+this is Local, to the last bit.
 
-Deviations: a client mixes when a round starts, what others sent in earlier rounds into its own trained model; in the
-paper it mixes when the round ends, what was sent in the same round into the model from before its local training, and
-its own trained model is one of the θ_n. ε stays as it is; in the paper it falls. Of a client that is not sampled, the
+Deviations: others' models are mixed into the client's own trained model; in the paper into the model from before its
+local training, its own trained model being one of the θ_n. A client that is not sampled mixes, too, when it is scored,
+and forgets it. ε stays as it is; in the paper it falls. Of a client that is not sampled, the
 last model stands. A g_n that is not finite, or without distance, counts as 0. Under `batch_norm=aggregate` running
 statistics are part of θ, otherwise they stay at home.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from fedpers import seeds
-from fedpers.client import State, Task, Update
+from fedpers.algorithm import (
+    Aggregated,
+    Algorithm,
+    Federation,
+    Purpose,
+    Sent,
+    Server,
+    ServerState,
+    State,
+    Task,
+    Update,
+)
 from fedpers.config import Config
-from fedpers.federation import Federation
 from fedpers.models.batch_norm import local_keys
 from fedpers.models.staged import Staged
 from fedpers.training import score
-from strategies.base import Algorithm, StateServer
-from strategies.parts import second_model as personal
+from strategies.parts.personal_layers import all_keys
+from strategies.parts.snapshots import restore, snapshot
 
-MODEL, CLIENTS, GAINS = "model/", "affinity/clients", "affinity/gains"
+MODEL, CLIENTS, GAINS = "weights/model/", "affinity/clients", "affinity/gains"
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,9 @@ class FedFomo(Algorithm):
         downloads: Most models M of other clients that a client is sent in a round.
         epsilon: Probability ε that one of them is drawn at random.
     """
+
+    sends = ("weights", "affinity")
+    receives = ("weights", "affinity")
 
     downloads: int
     epsilon: float
@@ -59,11 +75,11 @@ class FedFomo(Algorithm):
         if self.downloads:
             self.require_one_architecture(config)
 
-    def is_personal(self, key: str) -> bool:
+    def personal_keys(self, model: Staged) -> frozenset[str]:
         """Keep all weights; what is sent is a copy."""
-        return True
+        return all_keys(model)
 
-    def server(self, federation: Federation) -> "ModelServer":
+    def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""
         return ModelServer(federation, self)
 
@@ -82,11 +98,11 @@ class FedFomo(Algorithm):
         if CLIENTS not in task.received:
             return {}
         data = task.data.val if len(task.data.val) else task.data.train
-        own = personal.copied(_mixed_part(task))
+        own = snapshot(_mixed_part(task))
         start, gains, moves = score(task.model, data).loss, dict[int, float](), dict[int, State]()
         for row, client in enumerate(task.received[CLIENTS].cpu().tolist()):
             other = {key: task.received[MODEL + key][row] for key in own}
-            personal.load(task.model, other)
+            restore(task.model, other)
             moves[client] = {key: other[key] - w for key, w in own.items()}
             distance = math.sqrt(sum(float(move.square().sum()) for move in moves[client].values()))
             gain = (start - score(task.model, data).loss) / distance if distance else 0.0
@@ -95,7 +111,7 @@ class FedFomo(Algorithm):
         for client, gain in gains.items():
             if gain > 0:
                 own = {key: w + gain / total * moves[client][key] for key, w in own.items()}
-        personal.load(task.model, own)
+        restore(task.model, own)
         return gains
 
 
@@ -105,44 +121,62 @@ def _mixed_part(task: Task) -> State:
     return {key: w for key, w in task.model.tensors().items() if w.is_floating_point() and key not in stay}
 
 
-class ModelServer(StateServer):
+@dataclass(frozen=True)
+class ModelsState(ServerState):
+    """What the server remembers.
+
+    Args:
+        shared: Nothing.
+        models: Every client's last model.
+        affinity: p, by client that asks and client that is asked for.
+    """
+
+    models: dict[int, State]
+    affinity: dict[int, dict[int, float]]
+
+
+@dataclass(frozen=True)
+class ModelServer(Server[ModelsState]):
     """Keeps every client's last model and what others' models were worth to it.
 
     Args:
-        federation: What the server knows before the first round.
         rule: The hyper-parameters.
     """
 
-    def __init__(self, federation: Federation, rule: FedFomo) -> None:
+    rule: FedFomo
+
+    def init(self) -> ModelsState:
         """Start without any model, and with p = 0."""
-        super().__init__(federation)
-        self.rule = rule
-        self.models: dict[int, State] = {}
-        self.affinity: dict[int, dict[int, float]] = {}
+        return ModelsState({}, {}, {})
 
-    def aggregate(self, round: int, sent: dict[int, State]) -> State:
+    def aggregate(self, state: ModelsState, round: int, sent: Mapping[int, Sent]) -> Aggregated[ModelsState]:
         """Put down the models, and add up the gains."""
-        for client, state in sent.items() if self.rule.downloads else ():
-            self.models[client] = {key: w for key, w in state.items() if key.startswith(MODEL)}
-            p = self.affinity.setdefault(client, {})
-            for other, gain in zip(state[CLIENTS].tolist(), state[GAINS].tolist(), strict=True):
+        models, affinity = dict(state.models), dict(state.affinity)
+        for client, each in sent.items() if self.rule.downloads else ():
+            tensors = each.tensors
+            models[client] = snapshot({key: w for key, w in tensors.items() if key.startswith(MODEL)})
+            p = dict(affinity.get(client, {}))
+            for other, gain in zip(tensors[CLIENTS].tolist(), tensors[GAINS].tolist(), strict=True):
                 p[other] = p.get(other, 0.0) + gain
-        return {}
+            affinity[client] = p
+        return Aggregated(ModelsState({}, models, affinity))
 
-    def choose(self, client: int, round: int) -> list[int]:
+    def choose(self, state: ModelsState, client: int, round: int) -> list[int]:
         """Return the clients whose models a client is sent."""
         generator = seeds.numpy_generator(self.federation.config.seed, "downloads", round=round, client=client)
-        rest = generator.permutation(sorted(self.models.keys() - {client})).tolist()
-        p, chosen = self.affinity.get(client, {}), list[int]()
+        rest = generator.permutation(sorted(state.models.keys() - {client})).tolist()
+        p, chosen = state.affinity.get(client, {}), list[int]()
         for _ in range(min(self.rule.downloads, len(rest))):
             drawn = generator.random() < self.rule.epsilon
             chosen.append(rest[0] if drawn else max(rest, key=lambda other: p.get(other, 0.0)))
             rest.remove(chosen[-1])
         return chosen
 
-    def send_to(self, client: int, round: int) -> State:
-        """Return the chosen models, stacked."""
-        chosen = self.choose(client, round)
-        models = [self.models[other] for other in chosen]
+    def send_to(self, state: ModelsState, client: int, round: int, purpose: Purpose) -> State:
+        """Return the chosen models, stacked: those of the next round to a client that is scored after this one."""
+        if purpose == "score":
+            return {}
+        chosen = self.choose(state, client, round)
+        models = [state.models[other] for other in chosen]
         stacked = {key: torch.stack([model[key] for model in models]) for key in (models[0] if models else ())}
         return {CLIENTS: torch.tensor(chosen), **stacked} if chosen else {}

@@ -17,20 +17,39 @@ has never seen a class says nothing about it. The term with λ_div, without whic
 leaves it out. G has no BatchNorm, and λ does not change from round to round.
 """
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call, vmap
 
-from fedpers.client import Task, Update
+from fedpers import seeds
+from fedpers.algorithm import (
+    Aggregated,
+    Algorithm,
+    Federation,
+    Purpose,
+    Sent,
+    Server,
+    ServerState,
+    State,
+    Task,
+    Update,
+    mean_by_examples,
+    weights_of,
+)
 from fedpers.device import to_device
-from fedpers.federation import Federation
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, Objective, cross_entropy
-from strategies.base import Algorithm
-from strategies.fedd2s.server import frozen_head
-from strategies.fedgen_server import COUNT, GENERATOR, PRIOR, GeneratorServer
+from strategies.parts.heads import copied_weights, frozen_head, head_of, make_head
+from strategies.parts.snapshots import snapshot
+
+GENERATOR, PRIOR, COUNT = "generator/", "labels/prior", "labels/count"
 
 
 @dataclass(frozen=True)
@@ -46,6 +65,9 @@ class FedGen(Algorithm):
         server_lr: Learning rate of its Adam.
         server_batch_size: Representations in a step of it.
     """
+
+    sends = ("weights", "labels")
+    receives = ("weights", "generator", "labels")
 
     lambda_gen: float
     lambda_div: float
@@ -63,9 +85,9 @@ class FedGen(Algorithm):
             self.require(key, getattr(self, key) >= 1, "at least 1")
         self.require("server_lr", self.server_lr > 0, "above 0")
 
-    def server(self, federation: Federation) -> GeneratorServer:
+    def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""
-        return GeneratorServer(self, federation)
+        return GeneratorServer(federation, self)
 
     def train(self, task: Task) -> Update:
         """Learn from one's own samples and from what the server generates."""
@@ -95,3 +117,110 @@ class FedGen(Algorithm):
         labels = torch.multinomial(prior, number, replacement=True, generator=stream)
         noise = torch.randn(number, self.noise_size, generator=stream)
         return labels, torch.cat([noise, F.one_hot(labels, len(prior)).float()], dim=1)
+
+
+def ensemble_loss(logits: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
+    """Return CE(Σ_k a_ky g_k, y) for logits (clients, n, classes), labels (n,), and samples n_ky (clients, classes)."""
+    shares = counts[:, labels] / counts[:, labels].sum(0)
+    return F.cross_entropy((shares[:, :, None] * logits).sum(0), labels)
+
+
+def likeness(noise: Tensor, z: Tensor) -> Tensor:
+    """Return exp(− mean ‖ε_i − ε_j‖ ‖z_i − z_j‖₁ / d) for noise (n, e) and representations (n, d), i and j of all n."""
+    return (-(torch.cdist(noise, noise) * torch.cdist(z, z, p=1) / z.shape[1]).mean()).exp()
+
+
+@dataclass(frozen=True)
+class GeneratorState(ServerState):
+    """What the server remembers.
+
+    Args:
+        shared: w_t.
+        generator: Weights of G.
+        optimizer: State of G's Adam, by number of the parameter.
+        taught: G and p̂ as clients are sent them; nothing before G is trained.
+    """
+
+    generator: State
+    optimizer: dict[int, State]
+    taught: State
+
+
+@dataclass(frozen=True)
+class GeneratorServer(Server[GeneratorState]):
+    """Averages weights, and trains the generator on the heads of the clients that have just been sampled.
+
+    Args:
+        algorithm: The hyper-parameters.
+    """
+
+    algorithm: FedGen
+
+    def init(self) -> GeneratorState:
+        """Start from a generator that nobody is sent before it has been trained."""
+        a, federation = self.algorithm, self.federation
+        with seeds.seeded_initialization(federation.config.seed, "generator"):
+            width = self.hidden_shape.numel()
+            generator = make_head(a.noise_size + federation.num_classes, a.generator_hidden, width)
+        return GeneratorState(federation.initial, copied_weights(generator), {}, {})
+
+    @cached_property
+    def model(self) -> Staged:
+        """A model of the clients' architecture."""
+        return self.federation.model().eval().requires_grad_(False)
+
+    @cached_property
+    def hidden_shape(self) -> torch.Size:
+        """Shape of what enters the head."""
+        with torch.no_grad():
+            return self.model.run_to(torch.zeros(1, *self.federation.shape), len(self.model) - 1).shape[1:]
+
+    def send_to(self, state: GeneratorState, client: int, round: int, purpose: Purpose) -> State:
+        """Return the generator and p̂, once it is trained; it never is with λ = 0."""
+        return state.taught if purpose == "train" else {}
+
+    def aggregate(self, state: GeneratorState, round: int, sent: Mapping[int, Sent]) -> Aggregated[GeneratorState]:
+        """Train the generator and average weights by training samples."""
+        shared = mean_by_examples(sent, weights_of)
+        if not self.algorithm.lambda_gen:
+            return Aggregated(dataclasses.replace(state, shared=shared))
+        counts = torch.stack([each.tensors[COUNT] for each in sent.values()]).float()
+        generator, optimizer = self._restored(state)
+        heads = self.heads([each.tensors for each in sent.values()])
+        loss = self.train_generator(generator, optimizer, round, heads, counts)
+        weights = copied_weights(generator)
+        taught = {GENERATOR + key: w for key, w in weights.items()} | {PRIOR: counts.sum(0) / counts.sum()}
+        moments = {number: snapshot(each) for number, each in optimizer.state_dict()["state"].items()}
+        return Aggregated(GeneratorState(shared, weights, moments, taught), {"generator_loss": loss})
+
+    def _restored(self, state: GeneratorState) -> tuple[nn.Module, torch.optim.Adam]:
+        generator = head_of(snapshot(state.generator))
+        optimizer = torch.optim.Adam(generator.parameters(), lr=self.algorithm.server_lr)
+        moments = {number: snapshot(each) for number, each in state.optimizer.items()}
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        return generator, optimizer
+
+    def heads(self, sent: Sequence[State]) -> State:
+        """Return the weights of all heads, stacked: (clients, ...)."""
+        prefix = f"{self.model.stage_names[-1]}."
+        keys = [key for key in sent[0] if key.startswith(prefix)]
+        return {key.removeprefix(prefix): torch.stack([tensors[key] for tensors in sent]) for key in keys}
+
+    def train_generator(
+        self, generator: nn.Module, optimizer: torch.optim.Optimizer, round: int, heads: State, counts: Tensor
+    ) -> float:
+        """Minimize the generator's loss on what heads answer, and return its last value."""
+        a, total, head = self.algorithm, counts.sum(0), self.model[-1]
+        stream = seeds.torch_generator(self.federation.config.seed, "generated", round=round)
+        last = 0.0
+        for _ in range(a.server_steps):
+            labels, inputs = a.draw(total, a.server_batch_size, stream)
+            z = generator(inputs)
+            hidden = z.unflatten(1, self.hidden_shape)
+            logits = vmap(lambda weights, hidden=hidden: functional_call(head, weights, (hidden,)))(heads)
+            loss = ensemble_loss(logits, labels, counts) + a.lambda_div * likeness(inputs[:, : a.noise_size], z)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            last = float(loss.detach())
+        return last

@@ -16,16 +16,21 @@ the rest of a ResNet; the deployed model is the client's own, where the paper's 
 the wire are distributions, softened by T, not logits.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any
 
-from fedpers.client import Task, Update
+import torch
+from torch import Tensor, nn
+
+from fedpers import seeds
+from fedpers.algorithm import Aggregated, Algorithm, Federation, Purpose, Sent, Server, ServerState, State, Task, Update
 from fedpers.config import Config
-from fedpers.federation import Federation
 from fedpers.models.staged import Staged
-from strategies.base import Algorithm
-from strategies.fedd2s import FedD2S
-from strategies.fedd2s.server import HeadServer
+from strategies.parts.exchange import SOFT_LABELS, HeadTraining, Knowledge, Teacher, View, pooled
+from strategies.parts.heads import copied_weights, head_of, make_head
+from strategies.parts.personal_layers import all_keys
+from strategies.parts.snapshots import snapshot
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,9 @@ class FedGKT(Algorithm):
         server_batch_size: Samples in a batch of the server.
     """
 
+    sends = ("representations", "soft_labels", "labels")
+    receives = ("soft_labels",)
+
     cut: int
     lambda_kl: float
     mu: float
@@ -56,51 +64,87 @@ class FedGKT(Algorithm):
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        _ = self.exchange
-
-    @cached_property
-    def exchange(self) -> FedD2S:
-        """The exchange of knowledge behind one cut."""
-        return FedD2S(
-            dropping="none",
-            dropping_set=(self.cut,),
-            dropping_interval=None,
-            patience=1,
-            min_delta=0.0,
-            lambda_ce=0.0,
-            lambda_kl=self.lambda_kl,
-            kl_on="model",
-            temperature=self.temperature,
-            mu=self.mu,
-            knowledge="samples",
-            feedback="soft_labels",
-            soft_label_max_age=None,
-            heads="global",
-            head_hidden=self.server_hidden,
-            head_norm=True,
-            pool=self.pool,
-            projection=None,
-            wire="float32",
-            knowledge_clip=None,
-            knowledge_noise=0.0,
-            server_epochs=self.server_epochs,
-            server_lr=self.server_lr,
-            server_batch_size=self.server_batch_size,
-            clip_norm=None,
-        )
+        for key in ("temperature", "pool", "server_epochs", "server_lr", "server_batch_size"):
+            self.require(key, getattr(self, key) > 0, "a number above 0")
+        for key in ("lambda_kl", "mu", "server_hidden"):
+            self.require(key, getattr(self, key) >= 0, "at least 0")
 
     def check(self, model: Staged, config: Config) -> None:
         """Check the cut."""
         model.check_cuts((self.cut,), "strategy.cut")
 
-    def is_personal(self, key: str) -> bool:
+    def personal_keys(self, model: Staged) -> frozenset[str]:
         """Keep all weights."""
-        return True
+        return all_keys(model)
 
-    def server(self, federation: Federation) -> HeadServer:
+    def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""
-        return self.exchange.server(federation)
+        return LargeModelServer(federation, self)
+
+    @property
+    def server_training(self) -> HeadTraining:
+        """How the server trains its model."""
+        return HeadTraining(self.mu, self.temperature, self.server_epochs, self.server_lr, self.server_batch_size)
 
     def train(self, task: Task) -> Update:
         """Learn from the labels and the server, then send what the extractor sees."""
-        return self.exchange.train(task)
+        view = View(self.pool, None, self.temperature, task.config.seed)
+        teacher = Teacher(view, self.cut, None, task.received.get(SOFT_LABELS), 0.0, self.lambda_kl)
+        loss = task.fit(teacher.client_loss)
+        h, p = view.observe(task.model, task.data.train, self.cut)
+        labels = task.data.train.labels
+        knowledge = Knowledge(h, p, labels, torch.ones_like(labels))
+        metrics = {"loss": loss, "agreement": teacher.agreement(p)}
+        return Update(send=knowledge.wire(), keep=task.personal(), metrics=metrics)
+
+
+@dataclass(frozen=True)
+class LargeModelState(ServerState):
+    """What the server remembers.
+
+    Args:
+        shared: Nothing.
+        model: Weights of g; empty before it is trained.
+        soft_labels: softmax(s(x)/T) of each client's samples, (n, classes), by client.
+    """
+
+    model: State
+    soft_labels: dict[int, Tensor]
+
+
+@dataclass(frozen=True)
+class LargeModelServer(Server[LargeModelState]):
+    """Trains g on what extractors see and answers with what it says of it.
+
+    Args:
+        algorithm: The hyper-parameters.
+    """
+
+    algorithm: FedGKT
+
+    def init(self) -> LargeModelState:
+        """Start without a model: its width is that of what clients send."""
+        return LargeModelState({}, {}, {})
+
+    def send_to(self, state: LargeModelState, client: int, round: int, purpose: Purpose) -> State:
+        """Return what g last said of the client's samples."""
+        known = purpose == "train" and self.algorithm.lambda_kl and client in state.soft_labels
+        return {SOFT_LABELS: state.soft_labels[client]} if known else {}
+
+    def aggregate(self, state: LargeModelState, round: int, sent: Mapping[int, Sent]) -> Aggregated[LargeModelState]:
+        """Train g on what was sent, then let it label every sample of it."""
+        a, seed = self.algorithm, self.federation.config.seed
+        knowledge = {client: Knowledge.received(each.tensors) for client, each in sent.items()}
+        rows = pooled(list(knowledge.values()), a.cut)
+        model: nn.Module
+        if state.model:
+            model = head_of(snapshot(state.model))
+        else:
+            with seeds.seeded_initialization(seed, f"head {a.cut}"):
+                model = make_head(rows.h.shape[1], a.server_hidden, self.federation.num_classes, norm=True)
+        loss = a.server_training.fit(model, rows, seeds.torch_generator(seed, "server", round=round))
+        said = {client: a.server_training.label(model, part) for client, part in knowledge.items()}
+        soft_labels = state.soft_labels | {client: q for client, (q, _) in said.items()}
+        accuracy = sum(correct for _, correct in said.values()) / len(rows.labels)
+        diagnostics = {"head_loss": loss, "head_accuracy": accuracy}
+        return Aggregated(LargeModelState({}, copied_weights(model), soft_labels), diagnostics)

@@ -23,21 +23,20 @@ not less to send in low rank, and what is no matrix, is sent whole.
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from flwr.serverapp.strategy import Strategy
 from torch import Tensor, nn
 
-from fedpers.client import Task, Update
+from fedpers.algorithm import Federation, Server, Task, Update
 from fedpers.device import to_device
-from fedpers.federation import Federation
 from fedpers.models.staged import Staged
 from fedpers.training import Batch
-from strategies.base import SecondModel
-from strategies.parts import second_model as personal
-from strategies.parts.exchange import distill
+from strategies.parts.answers import distill
 from strategies.parts.low_rank import LowRankServer, compress
+from strategies.parts.second_model import SecondModel, store, stored
+from strategies.parts.snapshots import restore, snapshot
 
 PROJECTION = "projection/hidden"
 
@@ -67,22 +66,22 @@ class FedKD(SecondModel):
         for key in ("energy_start", "energy_end"):
             self.require(key, 0 < getattr(self, key) <= 1, "above 0, at most 1")
 
-    def server(self, federation: Federation) -> Strategy:
+    def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""
         return LowRankServer(federation)
 
     def train(self, task: Task) -> Update:
         """Train both models at once, then send what counts of the mentee's update."""
-        before = personal.copied(task.shared())
+        before = snapshot(task.shared())
         mentor = copy.deepcopy(task.model).train()
-        personal.load(mentor, personal.stored(task.state) or task.initial)
+        restore(mentor, stored(task.state) or task.initial)
         projection = self._projection(task).requires_grad_()
 
         def both(model: nn.Module, batch: Batch) -> Tensor:
             return self._loss(model, mentor, projection, batch)
 
         loss = task.fit(both, parameters=[*task.model.parameters(), *mentor.parameters(), projection])
-        keep = task.personal() | personal.store(mentor.tensors()) | {PROJECTION: projection.detach()}
+        keep = task.personal() | store(mentor.tensors()) | {PROJECTION: projection.detach()}
         progress = task.round / task.config.rounds
         energy = self.energy_start + (self.energy_end - self.energy_start) * progress
         return Update(send=compress(task.shared(), before, energy), keep=keep, metrics={"loss": loss})

@@ -17,20 +17,33 @@ communicating: the same order of steps, cut elsewhere. The paper first trains ev
 that is left out, as no other algorithm here sees public labels.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedpers import seeds
-from fedpers.client import State, Task, Update
+from fedpers.algorithm import (
+    Aggregated,
+    Algorithm,
+    Federation,
+    Purpose,
+    Sent,
+    Server,
+    ServerState,
+    State,
+    Task,
+    Update,
+)
 from fedpers.config import Config
 from fedpers.errors import UserError
-from fedpers.federation import Federation
 from fedpers.models.staged import Staged
-from fedpers.training import Batch, Split, collect
-from strategies.base import Algorithm, StateServer
+from fedpers.training import Batch, Split
+from strategies.parts.answers import answers
+from strategies.parts.personal_layers import all_keys
 
 LOGITS, CONSENSUS, ROUND = "soft_labels/logits", "soft_labels/consensus", "control/round"
 
@@ -44,8 +57,15 @@ class FedMD(Algorithm):
         digest_epochs: Epochs E_d over them.
     """
 
+    sends = ("soft_labels",)
+    receives = ("soft_labels", "control")
+
     alignment_samples: int
     digest_epochs: int
+
+    def needs(self) -> dict[str, Any]:
+        """Return public samples for ten different rounds."""
+        return {"public_samples": 10 * self.alignment_samples}
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -61,11 +81,11 @@ class FedMD(Algorithm):
                 f"{10 * self.alignment_samples}, say; no client will hold them"
             )
 
-    def is_personal(self, key: str) -> bool:
+    def personal_keys(self, model: Staged) -> frozenset[str]:
         """Keep all weights."""
-        return True
+        return all_keys(model)
 
-    def server(self, federation: Federation) -> "ConsensusServer":
+    def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""
         return ConsensusServer(federation)
 
@@ -88,29 +108,34 @@ class FedMD(Algorithm):
             seen = self.public(task, int(task.received[ROUND]))
             task.fit(digest, data=seen, epochs=self.digest_epochs, purpose="digest")
         loss = task.fit()
-        task.model.eval()
-        (logits,) = collect(lambda inputs: (task.model(inputs),), self.public(task, task.round))
+        logits = answers(task.model, self.public(task, task.round))
         return Update(send={LOGITS: logits}, keep=task.personal(), metrics={"loss": loss})
 
 
-class ConsensusServer(StateServer):
-    """Averages the clients' answers to the public samples.
+@dataclass(frozen=True)
+class ConsensusState(ServerState):
+    """What the server remembers.
 
     Args:
-        federation: What the server knows before the first round.
+        shared: Nothing.
+        consensus: f̄ and the round of its samples, as clients are sent them; nothing at first.
     """
 
-    def __init__(self, federation: Federation) -> None:
+    consensus: State
+
+
+class ConsensusServer(Server[ConsensusState]):
+    """Averages the clients' answers to the public samples."""
+
+    def init(self) -> ConsensusState:
         """Start without a consensus."""
-        super().__init__(federation)
-        self.consensus: State = {}
+        return ConsensusState({}, {})
 
-    def send_to(self, client: int, round: int) -> State:
+    def send_to(self, state: ConsensusState, client: int, round: int, purpose: Purpose) -> State:
         """Return the last consensus, and the round of its samples."""
-        return self.consensus
+        return state.consensus if purpose == "train" else {}
 
-    def aggregate(self, round: int, sent: dict[int, State]) -> State:
+    def aggregate(self, state: ConsensusState, round: int, sent: Mapping[int, Sent]) -> Aggregated[ConsensusState]:
         """Take the mean of the answers, every client counting once."""
-        answers = torch.stack([state[LOGITS] for state in sent.values()]).mean(0)
-        self.consensus = {CONSENSUS: answers, ROUND: torch.tensor(round)}
-        return {}
+        consensus = torch.stack([each.tensors[LOGITS] for each in sent.values()]).mean(0)
+        return Aggregated(ConsensusState({}, {CONSENSUS: consensus, ROUND: torch.tensor(round)}))

@@ -19,10 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedpers.client import Task, Update
+from fedpers.algorithm import Algorithm, Task, Update
 from fedpers.training import Batch, Objective, cross_entropy
-from strategies.base import Algorithm
-from strategies.parts.exchange import answers, distill
+from strategies.parts.answers import answers, distill
 
 
 @dataclass(frozen=True)

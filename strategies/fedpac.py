@@ -10,30 +10,43 @@ https://arxiv.org/abs/2306.11867, Algorithm 1.
     Server:        θ_{t+1} = Σ_k (n_k / n) θ_k over the sampled clients,  C_y = Σ_k n_ky c_ky / Σ_k n_ky
                    φ̃_k = Σ_j α_kj φ_j,  α_k = argmin Σ_j α_j² V_j / n_j + Σ_y ‖Σ_j α_j M_jy − M_ky‖² on the simplex
 
-h is what enters the head φ, d values; θ is all else. The personal model is (θ_t, φ̃_k) where a mixed head came along,
-else (θ_t, φ_k); evaluation sends none and scores φ_k. A client that has never been sampled uses φ as initialized. With
-λ = 0 and without mixing this is FedRep, its personal stage being the head, to the last bit.
+h is what enters the head φ, d values; θ is all else. The personal model is (θ_t, φ̃_k), with the mixed head of the
+clients' last heads. A client that has never been sampled uses φ as initialized. With λ = 0 and without mixing the
+personal model is (θ_t, φ_k), and this is FedRep, its personal stage being the head, to the last bit.
 
 Deviations: of a client that is not sampled, head and statistics stand as last sent; the paper mixes within a round. φ
 and θ have one step size. A ridge of 1e-10 of the quadratic program's trace makes equals share evenly. Clients whose
 numbers are not finite are left out of mixtures; only parameters are mixed. Running statistics move in both phases.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from fedpers.client import State, Task, Update
-from fedpers.federation import Federation
+from fedpers.algorithm import (
+    Aggregated,
+    Algorithm,
+    Federation,
+    Purpose,
+    Sent,
+    Server,
+    State,
+    Task,
+    Update,
+    mean_by_examples,
+    weights_of,
+)
 from fedpers.models.staged import Staged, stage_of
-from fedpers.training import collect
-from strategies.base import Algorithm
-from strategies.fedproto import COUNT, MEAN, FedProto, PrototypeServer
-from strategies.parts import second_model as personal
-from strategies.parts.class_means import class_averages
+from strategies.parts.answers import representations
+from strategies.parts.class_means import ClassMeansServer, MeansState, class_averages
 from strategies.parts.freezing import only
+from strategies.parts.personal_layers import keys_of
+from strategies.parts.prototypes import COUNT, MEAN, mean_prototypes, near_prototypes
+from strategies.parts.snapshots import restore, snapshot
 
 HEAD, MOMENTS, VARIANCE = "heads/", "prototypes/moments", "prototypes/variance"
 
@@ -48,6 +61,9 @@ class FedPAC(Algorithm):
         mix_heads: Whether the server mixes heads.
     """
 
+    sends = ("weights", "heads", "prototypes", "labels")
+    receives = ("weights", "heads", "prototypes", "labels")
+
     lambda_align: float
     head_epochs: int
     mix_heads: bool
@@ -59,18 +75,18 @@ class FedPAC(Algorithm):
 
     def personal_keys(self, model: Staged) -> frozenset[str]:
         """Keep the head."""
-        return frozenset(key for key in model.state_dict() if stage_of(key) == model.stage_names[-1])
+        return keys_of(model, model.stage_names[-1:])
 
-    def server(self, federation: Federation) -> "CollaborationServer":
+    def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""
-        return CollaborationServer(federation)
+        return CollaborationServer(federation, MEAN, COUNT)
 
     def train(self, task: Task) -> Update:
         """Fit the mixed head, then the representation near the centroids."""
         (*stages, head), labels, classes = task.model.stage_names, task.data.train.labels, task.data.num_classes
         send = {COUNT: labels.bincount(minlength=classes)}
         if self.mix_heads:
-            h = _features(task)
+            h = representations(task.model, task.data.train)
             moments = h.new_zeros(classes, h.shape[1]).index_add_(0, labels, h) / len(h)
             variance = (h.square().sum(1).mean() - moments.square().sum()).clamp_min(0)
             send |= {MOMENTS: moments, VARIANCE: variance / len(h)}
@@ -78,23 +94,17 @@ class FedPAC(Algorithm):
         with only(model, [head]) as parameters:
             task.fit(epochs=self.head_epochs, parameters=parameters, purpose="head")
         with only(model, stages) as parameters:
-            loss = task.fit(FedProto(self.lambda_align, "classifier").client_loss(task.received), parameters=parameters)
+            loss = task.fit(near_prototypes(task.received, self.lambda_align), parameters=parameters)
         if self.lambda_align:
-            send[MEAN], _ = class_averages(_features(task), labels, classes)
+            send[MEAN], _ = class_averages(representations(model, task.data.train), labels, classes)
         if self.mix_heads:
             send |= {HEAD + name: w.detach() for name, w in model.named_parameters() if stage_of(name) == head}
         return Update(send=task.shared() | send, keep=task.personal(), metrics={"loss": loss})
 
     def personalize(self, task: Task) -> Staged:
         """Return the model with the mixed head, if one was sent."""
-        personal.load(task.model, {k.removeprefix(HEAD): w for k, w in task.received.items() if k.startswith(HEAD)})
+        restore(task.model, {k.removeprefix(HEAD): w for k, w in task.received.items() if k.startswith(HEAD)})
         return task.model
-
-
-def _features(task: Task) -> Tensor:
-    """Return h for all training samples, in evaluation mode: (n, d)."""
-    model = task.model.eval()
-    return collect(lambda inputs: (model.features(inputs),), task.data.train)[0]
 
 
 def mixing_weights(gram: Tensor, variances: Tensor, k: int) -> Tensor:
@@ -111,37 +121,64 @@ def mixing_weights(gram: Tensor, variances: Tensor, k: int) -> Tensor:
     return torch.from_numpy(a / a.sum())
 
 
-class CollaborationServer(PrototypeServer):
-    """Averages representations, keeps every client's last head and statistics, and mixes a head for each.
+def gram_of(known: Iterable[State]) -> Tensor:
+    """Return ⟨M_i, M_j⟩ (clients, clients) of clients' moments, in float64."""
+    moments = [state[MOMENTS].double().flatten() for state in known]
+    if not moments:
+        return torch.zeros(0, 0)
+    centered = torch.stack(moments) - torch.stack(moments).mean(0)  # only differences matter
+    return centered @ centered.T
+
+
+@dataclass(frozen=True)
+class CollaborationState(MeansState):
+    """What the server remembers.
 
     Args:
-        federation: What the server knows before the first round.
+        shared: θ_t.
+        means: Every client's last means by class.
+        centroids: C_y, as clients are sent them; nothing before there are any.
+        known: Every client's last head and statistics, by client in ascending order.
+        gram: ⟨M_i, M_j⟩ (clients, clients) of these clients, in float64.
     """
 
-    def __init__(self, federation: Federation) -> None:
+    centroids: State
+    known: dict[int, State]
+    gram: Tensor
+
+
+@dataclass(frozen=True)
+class CollaborationServer(ClassMeansServer[CollaborationState]):
+    """Averages representations, keeps every client's last head and statistics, and mixes a head for each."""
+
+    def init(self) -> CollaborationState:
         """Start without heads: clients use their initial ones."""
-        super().__init__(federation)
-        self.known: dict[int, State] = {}
-        self.centroids: State = {}
+        return CollaborationState(self.federation.initial, {}, {}, {}, torch.zeros(0, 0))
 
-    def aggregate(self, round: int, sent: dict[int, State]) -> State:
+    def aggregate(self, state: CollaborationState, round: int, sent: Mapping[int, Sent]) -> Aggregated[Any]:
         """Move the centroids, put down heads and statistics, and average θ by training samples."""
-        if all(MEAN in state for state in sent.values()):
-            self.centroids = super().aggregate(round, sent)
-        for client, state in sent.items():
-            if VARIANCE in state and all(w.isfinite().all() for w in state.values()):
-                self.known[client] = {k: w for k, w in state.items() if k.startswith((HEAD, MOMENTS, VARIANCE))}
-        if self.known:
-            moments = torch.stack([state[MOMENTS].double().flatten() for _, state in sorted(self.known.items())])
-            self.gram = (moments - moments.mean(0)) @ (moments - moments.mean(0)).T  # only differences matter
-        return self.mean_weights(sent, COUNT)
+        means, centroids = state.means, state.centroids
+        if all(MEAN in each.tensors for each in sent.values()):
+            means = self.put_down(state, sent)
+            centroids = mean_prototypes(means.values())
+        new = {
+            client: snapshot({k: w for k, w in each.tensors.items() if k.startswith((HEAD, MOMENTS, VARIANCE))})
+            for client, each in sent.items()
+            if VARIANCE in each.tensors and all(w.isfinite().all() for w in each.tensors.values())
+        }
+        known = dict(sorted((state.known | new).items()))
+        shared = mean_by_examples(sent, weights_of)
+        return Aggregated(CollaborationState(shared, means, centroids, known, gram_of(known.values())))
 
-    def send_to(self, client: int, round: int) -> State:
-        """Return the centroids, and φ̃_k to a client whose head is known."""
-        if client not in self.known:
-            return self.centroids
-        states = [state for _, state in sorted(self.known.items())]
-        variances = torch.stack([state[VARIANCE].double() for state in states])
-        alpha = mixing_weights(self.gram, variances, sorted(self.known).index(client))
-        heads = {key: torch.stack([state[key] for state in states]) for key in states[0] if key.startswith(HEAD)}
-        return self.centroids | {key: torch.tensordot(alpha.float(), w, 1) for key, w in heads.items()}
+    def send_to(self, state: CollaborationState, client: int, round: int, purpose: Purpose) -> State:
+        """Return the centroids to learn from, and φ̃_k to a client whose head is known."""
+        if purpose == "score":
+            return {}
+        centroids = state.centroids
+        if client not in state.known:
+            return centroids
+        states = list(state.known.values())
+        variances = torch.stack([each[VARIANCE].double() for each in states])
+        alpha = mixing_weights(state.gram, variances, list(state.known).index(client))
+        heads = {key: torch.stack([each[key] for each in states]) for key in states[0] if key.startswith(HEAD)}
+        return centroids | {key: torch.tensordot(alpha.float(), w, 1) for key, w in heads.items()}

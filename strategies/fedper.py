@@ -12,7 +12,7 @@ been sampled uses φ as initialized.
 
 from dataclasses import dataclass
 
-from strategies.base import PersonalLayers
+from strategies.parts.personal_layers import PersonalLayers
 
 
 @dataclass(frozen=True)

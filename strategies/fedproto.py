@@ -18,22 +18,25 @@ all prototypes). Prototypes are taken after local training, in evaluation mode. 
 last C_ky stand.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
-from fedpers.client import State, Task, Update
+from fedpers.algorithm import Aggregated, Algorithm, Federation, Sent, Server, Task, Update
 from fedpers.errors import unknown_name
-from fedpers.federation import Federation
 from fedpers.models.staged import Staged
-from fedpers.training import Batch, Objective, collect, cross_entropy
-from strategies.base import Algorithm
-from strategies.parts.class_means import ClassMeansServer, class_averages
-
-MEAN, COUNT = "prototypes/mean", "labels/count"
-GLOBAL, CLASS = "prototypes/global", "labels/class"
+from strategies.parts.answers import representations
+from strategies.parts.class_means import ClassMeansServer, MeansState, class_averages
+from strategies.parts.personal_layers import all_keys
+from strategies.parts.prototypes import (
+    CLASS,
+    COUNT,
+    GLOBAL,
+    MEAN,
+    NearestPrototype,
+    mean_prototypes,
+    near_prototypes,
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,9 @@ class FedProto(Algorithm):
         inference: prototype or classifier.
     """
 
+    sends = ("prototypes", "labels")
+    receives = ("prototypes", "labels")
+
     lambda_proto: float
     inference: str
 
@@ -54,37 +60,20 @@ class FedProto(Algorithm):
         if self.inference not in ("prototype", "classifier"):
             raise unknown_name("strategy.inference", self.inference, ("prototype", "classifier"))
 
-    def is_personal(self, key: str) -> bool:
+    def personal_keys(self, model: Staged) -> frozenset[str]:
         """Keep all weights."""
-        return True
+        return all_keys(model)
 
-    def server(self, federation: Federation) -> ClassMeansServer:
+    def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""
-        return PrototypeServer(federation)
+        return PrototypeServer(federation, MEAN, COUNT)
 
     def train(self, task: Task) -> Update:
         """Learn near the global prototypes, then send one's own."""
-        loss = task.fit(self.client_loss(task.received))
-        task.model.eval()
-        (features,) = collect(lambda inputs: (task.model.features(inputs),), task.data.train)
-        mean, count = class_averages(features, task.data.train.labels, task.data.num_classes)
+        loss = task.fit(near_prototypes(task.received, self.lambda_proto))
+        hidden = representations(task.model, task.data.train)
+        mean, count = class_averages(hidden, task.data.train.labels, task.data.num_classes)
         return Update(send={MEAN: mean, COUNT: count}, keep=task.personal(), metrics={"loss": loss})
-
-    def client_loss(self, received: State) -> Objective:
-        """Return L_k for the prototypes that the server sent, if it sent any."""
-        if GLOBAL not in received or not self.lambda_proto:
-            return cross_entropy
-        rows, classes = received[GLOBAL], received[CLASS]
-
-        def loss(model: nn.Module, batch: Batch) -> Tensor:
-            assert isinstance(model, Staged)
-            features, logits = model.features_and_logits(batch.inputs)
-            match = batch.labels[:, None] == classes
-            distance = (features - match.to(rows.dtype) @ rows).square().mean(1)
-            near = (distance * match.any(1)).mean()
-            return F.cross_entropy(logits, batch.labels) + self.lambda_proto * near
-
-        return loss
 
     def personalize(self, task: Task) -> Staged:
         """Return the model with the nearest prototype for a head."""
@@ -94,46 +83,15 @@ class FedProto(Algorithm):
         return task.model.with_head(nearest)
 
 
-class NearestPrototype(nn.Module):
-    """Answer −‖h − C_y‖² for each class; a class without a prototype is answered below all others.
+@dataclass(frozen=True)
+class PrototypeServer(ClassMeansServer[MeansState]):
+    """Gives every client the prototypes of all, also those that are scored only."""
 
-    Args:
-        prototypes: (known, d).
-        classes: (known,) the classes that they stand for.
-        num_classes: Number of logits.
-    """
+    def init(self) -> MeansState:
+        """Start without any prototypes."""
+        return MeansState({}, {})
 
-    def __init__(self, prototypes: Tensor, classes: Tensor, num_classes: int) -> None:
-        """Keep the prototypes; they are no parameters."""
-        super().__init__()
-        self.prototypes, self.classes, self.num_classes = prototypes, classes, num_classes
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Return logits (n, classes) for representations (n, ...)."""
-        logits = -(hidden.flatten(1)[:, None] - self.prototypes).square().sum(2)
-        lowest = logits.min(1, keepdim=True).values - 1
-        return lowest.repeat(1, self.num_classes).index_copy(1, self.classes, logits)
-
-
-class PrototypeServer(ClassMeansServer):
-    """Gives every client the prototypes of all, also those that are scored only.
-
-    Args:
-        federation: What the server knows before the first round.
-    """
-
-    def __init__(self, federation: Federation) -> None:
-        """Expect what clients of FedProto send."""
-        super().__init__(federation, MEAN, COUNT)
-
-    def aggregate(self, round: int, sent: dict[int, State]) -> State:
-        """Put down what was sent and return a prototype for each class that some client holds."""
-        super().aggregate(round, sent)
-        known = [pair for _, pair in sorted(self.means.items())]
-        total = torch.stack([count for _, count in known]).sum(0)
-        sums = torch.zeros(len(total), known[0][0].shape[1])
-        for mean, count in known:
-            present = count > 0
-            sums[present] += count[present, None] * mean
-        held = total > 0
-        return {GLOBAL: sums[held] / total[held, None], CLASS: held.nonzero().flatten()}
+    def aggregate(self, state: MeansState, round: int, sent: Mapping[int, Sent]) -> Aggregated[MeansState]:
+        """Put down what was sent and average all that is known."""
+        means = self.put_down(state, sent)
+        return Aggregated(MeansState(mean_prototypes(means.values()), means))

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from fedpers.client import Task, Update
+from fedpers.algorithm import Algorithm, Task, Update
 from fedpers.training import Batch, cross_entropy
-from strategies.base import Algorithm
 from strategies.parts.proximal import half_squared_distance
 
 

@@ -15,9 +15,9 @@ Running statistics of BatchNorm layers move during both phases.
 
 from dataclasses import dataclass
 
-from fedpers.client import Task, Update
-from strategies.base import PersonalLayers
+from fedpers.algorithm import Task, Update
 from strategies.parts.freezing import only
+from strategies.parts.personal_layers import PersonalLayers
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fedpers.client import State, Task, Update
+from fedpers.algorithm import Algorithm, State, Task, Update
 from fedpers.models.staged import Staged
 from fedpers.training import Batch
-from strategies.base import Algorithm
-from strategies.parts import second_model as personal
+from strategies.parts.second_model import store, stored
 
 
 @dataclass(frozen=True)
@@ -47,12 +46,12 @@ class FedRoD(Algorithm):
             return balanced_loss(generic, batch.labels, count) + personal_loss
 
         loss = task.fit(both, parameters=[*task.model.parameters(), *head.values()])
-        keep = task.personal() | personal.store(head)
+        keep = task.personal() | store(head)
         return Update(send=task.shared(), keep=keep, metrics={"loss": loss})
 
     def personalize(self, task: Task) -> Staged:
         """Return the model with both heads."""
-        if not personal.stored(task.state):
+        if not stored(task.state):
             return task.model
         return task.model.with_head(TwoHeads(task.model[-1], _personal_head(task)))
 
@@ -60,7 +59,7 @@ class FedRoD(Algorithm):
 def _personal_head(task: Task) -> State:
     """Return φ_k by the names of the head's parameters."""
     initial = {name: torch.zeros_like(w) for name, w in task.model[-1].named_parameters()}
-    return personal.stored(task.state) or initial
+    return stored(task.state) or initial
 
 
 def balanced_loss(logits: Tensor, labels: Tensor, count: Tensor) -> Tensor:

@@ -18,18 +18,21 @@ Deviations: of a client that is not sampled, the last P_ky stand, where the pape
 that no client holds are left out. The server's optimizer starts anew every round; vectors and network go on.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedpers import seeds
-from fedpers.client import State
-from fedpers.federation import Federation
+from fedpers.algorithm import Aggregated, Federation, Sent, Server, State
 from fedpers.training import Batch, Split, fit, sgd
-from strategies.fedproto import CLASS, COUNT, GLOBAL, MEAN, FedProto
-from strategies.parts.class_means import ClassMeansServer, class_averages
+from strategies.fedproto import FedProto
+from strategies.parts.class_means import ClassMeansServer, MeansState, class_averages
+from strategies.parts.heads import copied_weights
+from strategies.parts.prototypes import CLASS, COUNT, GLOBAL, MEAN
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,9 @@ class FedTGP(FedProto):
         for key in ("server_hidden", "server_batch_size"):
             self.require(key, getattr(self, key) >= 1, "at least 1")
 
-    def server(self, federation: Federation) -> "TrainingServer":
+    def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""
-        return TrainingServer(self, federation)
+        return TrainingServer(federation, MEAN, COUNT, self)
 
 
 def contrast(means: Tensor, labels: Tensor, prototypes: Tensor, margin: float | Tensor) -> Tensor:
@@ -81,49 +84,68 @@ def widest_gap(means: Tensor, labels: Tensor) -> Tensor:
     return torch.cdist(centers, centers, compute_mode="donot_use_mm_for_euclid_dist").max()
 
 
-class TrainingServer(ClassMeansServer):
+@dataclass(frozen=True)
+class TrainingState(MeansState):
+    """What the server remembers.
+
+    Args:
+        shared: A prototype for each class that some client holds.
+        means: Every client's last means.
+        network: Weights of F and the vectors v; empty before their width is known.
+    """
+
+    network: State
+
+
+@dataclass(frozen=True)
+class TrainingServer(ClassMeansServer[TrainingState]):
     """Trains a prototype for each class that some client holds.
 
     Args:
         algorithm: The hyper-parameters.
-        federation: What the server knows before the first round.
     """
 
-    def __init__(self, algorithm: FedTGP, federation: Federation) -> None:
-        """Start without prototypes: their width is that of what clients send."""
-        super().__init__(federation, MEAN, COUNT)
-        self.algorithm = algorithm
-        self.prototypes: nn.Sequential | None = None
+    algorithm: FedTGP
 
-    def aggregate(self, round: int, sent: dict[int, State]) -> State:
+    def init(self) -> TrainingState:
+        """Start without prototypes: their width is that of what clients send."""
+        return TrainingState({}, {}, {})
+
+    def aggregate(self, state: TrainingState, round: int, sent: Mapping[int, Sent]) -> Aggregated[TrainingState]:
         """Train on all known means and return a prototype for each class that some client holds."""
-        super().aggregate(round, sent)
-        known = [pair for _, pair in sorted(self.means.items())]
-        means = torch.cat([mean for mean, _ in known])
-        held, labels = torch.cat([count.nonzero().flatten() for _, count in known]).unique(return_inverse=True)
-        a, config = self.algorithm, self.federation.config
-        if self.prototypes is None:
-            width = means.shape[1]
-            with seeds.seeded_initialization(config.seed, "prototypes"):
-                self.prototypes = nn.Sequential(
-                    nn.Embedding(self.federation.num_classes, width),
-                    nn.Linear(width, a.server_hidden),
-                    nn.ReLU(),
-                    nn.Linear(a.server_hidden, width),
-                )
+        known = self.put_down(state, sent)
+        means = torch.cat([each.mean for each in known.values()])
+        classes = torch.cat([each.count.nonzero().flatten() for each in known.values()])
+        held, labels = classes.unique(return_inverse=True)
+        a = self.algorithm
+        network = self.network(means.shape[1], state.network)
         margin = widest_gap(means, labels).clamp_max(a.max_margin)
 
         def server_loss(model: nn.Module, batch: Batch) -> Tensor:
             return contrast(batch.inputs, batch.labels, model(held), margin)
 
         loss = fit(
-            self.prototypes,
+            network,
             Split(means, labels),
             epochs=a.server_epochs,
             batch_size=a.server_batch_size,
-            optimizer=sgd(self.prototypes.parameters(), a.server_lr),
-            generator=seeds.torch_generator(config.seed, "server", round=round),
+            optimizer=sgd(network.parameters(), a.server_lr),
+            generator=seeds.torch_generator(self.federation.config.seed, "server", round=round),
             objective=server_loss,
         )
-        self.diagnostics = {"prototype_loss": loss, "margin": float(margin)}
-        return {GLOBAL: self.prototypes(held).detach(), CLASS: held}
+        shared = {GLOBAL: network(held).detach(), CLASS: held}
+        diagnostics = {"prototype_loss": loss, "margin": float(margin)}
+        return Aggregated(TrainingState(shared, known, copied_weights(network)), diagnostics)
+
+    def network(self, width: int, weights: State) -> nn.Sequential:
+        """Return F behind the vectors v, with the given weights or, without any, as initialized."""
+        with seeds.seeded_initialization(self.federation.config.seed, "prototypes"):
+            network = nn.Sequential(
+                nn.Embedding(self.federation.num_classes, width),
+                nn.Linear(width, self.algorithm.server_hidden),
+                nn.ReLU(),
+                nn.Linear(self.algorithm.server_hidden, width),
+            )
+        if weights:
+            network.load_state_dict(weights)
+        return network

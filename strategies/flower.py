@@ -6,25 +6,28 @@ Federated Optimization", ICLR 2021, https://arxiv.org/abs/2003.00295 (FedAdagrad
 https://arxiv.org/abs/1909.06335 (FedAvgM); Blanchard et al., "Machine Learning with Adversaries", NeurIPS 2017 (Krum);
 Yin et al., "Byzantine-Robust Distributed Learning", ICML 2018, https://arxiv.org/abs/1803.01498 (median, trimmed mean).
 
-Clients are FedAvg's. The personal model is the global one.
+Clients are FedAvg's. The personal model is the global one. The one file here that meets Flower: its strategies keep
+their state in themselves.
 
 Deviations from Flower: clients are sampled by the run's seed, and replies are aggregated in the order of their clients,
 not of their arrival.
 """
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flwr.app import ArrayRecord, Message, MetricRecord
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
+from flwr.serverapp import Grid
 from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 from fedpers import records
+from fedpers.algorithm import Algorithm, Federation, State
+from fedpers.carrier import messages, nothing
 from fedpers.errors import unknown_name
-from fedpers.federation import Federation
-from strategies.base import Algorithm, Seeded
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,13 @@ class Flower(Algorithm):
             if key not in accepted:
                 raise unknown_name("key strategy.options.", key, accepted)
 
-    def server(self, federation: Federation) -> FedAvg:
+    def flower_strategy(self, federation: Federation, nodes: Mapping[int, int]) -> Strategy:
         """Return Flower's strategy between an ordering of the replies and a seeded sampling."""
         kind = type(self.name, (Ordered, getattr(flower, self.name), Seeded), {})
         made: Any = kind(fraction_evaluate=0.0, min_available_nodes=1, min_train_nodes=1, **self.options)
-        made.bind(federation)
-        server: FedAvg = made
-        return server
+        made.bind(federation, nodes)
+        strategy: Strategy = made
+        return strategy
 
 
 _SAMPLING = ("fraction_", "min_", "weighted_by_key", "arrayrecord_key", "configrecord_key")
@@ -63,6 +66,34 @@ _SAMPLING = ("fraction_", "min_", "weighted_by_key", "arrayrecord_key", "configr
 
 def _builds_on_fedavg(kind: Any) -> bool:
     return inspect.isclass(kind) and issubclass(kind, FedAvg) and not kind.__name__.startswith("FedXgb")
+
+
+class Seeded(FedAvg):
+    """Flower's FedAvg with clients that are sampled by the run's seed.
+
+    Flower's own samples nodes from an unseeded generator and adds replies up in order of arrival: no two runs are
+    alike. It has no `__init__` of its own, so that it can stand below any of Flower's strategies; `bind` completes it.
+    """
+
+    federation: Federation
+    nodes: Mapping[int, int]
+    _clients: dict[int, int]
+
+    def bind(self, federation: Federation, nodes: Mapping[int, int]) -> None:
+        """Take what the server knows before the first round, and the node id of each client."""
+        self.federation, self.nodes = federation, nodes
+        self._clients = {node: client for client, node in nodes.items()}
+
+    def client_of(self, reply: Message) -> int:
+        """Return the number of the client that sent a reply."""
+        return self._clients[reply.metadata.src_node_id]
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Send the round's arrays to the sampled clients."""
+        nodes = {client: self.nodes[client] for client in self.federation.sample(server_round)}
+        return messages(MessageType.TRAIN, server_round, arrays, nodes, nothing, config)
 
 
 class Ordered(Strategy):
@@ -80,4 +111,15 @@ class Ordered(Strategy):
         """Aggregate as the strategy behind this one does."""
         ordered = sorted(replies, key=self.client_of)
         arrays, metrics = super().aggregate_train(server_round, ordered)  # type: ignore[safe-super]
-        return (records.cast_like(arrays, self.federation.initial) if arrays else arrays), metrics
+        return (cast_like(arrays, self.federation.initial) if arrays else arrays), metrics
+
+
+def cast_like(record: ArrayRecord, reference: State) -> ArrayRecord:
+    """Give integer buffers, which averaging turns into floats, their own type again."""
+    tensors = records.from_record(record)
+    for key, tensor in tensors.items():
+        dtype = reference[key].dtype if key in reference else tensor.dtype
+        if tensor.dtype != dtype:
+            whole = not (dtype.is_floating_point or dtype == torch.bool)
+            tensors[key] = (tensor.round() if whole else tensor).to(dtype)
+    return records.to_record(tensors)

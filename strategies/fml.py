@@ -20,11 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fedpers.client import Task, Update
+from fedpers.algorithm import Task, Update
 from fedpers.training import Batch
-from strategies.base import SecondModel
-from strategies.parts import second_model as personal
-from strategies.parts.exchange import distill
+from strategies.parts.answers import distill
+from strategies.parts.second_model import SecondModel, second, store
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class FML(SecondModel):
 
     def train(self, task: Task) -> Update:
         """Train both models at once."""
-        v, buffers = personal.second(task)
+        v, buffers = second(task)
 
         def both(model: nn.Module, batch: Batch) -> Tensor:
             shared = model(batch.inputs)
@@ -54,7 +53,7 @@ class FML(SecondModel):
             return self._loss(own, shared, batch.labels, self.alpha) + self._loss(shared, own, batch.labels, self.beta)
 
         loss = task.fit(both, parameters=[*task.model.parameters(), *v.values()])
-        keep = task.personal() | personal.store(v | buffers)
+        keep = task.personal() | store(v | buffers)
         return Update(send=task.shared(), keep=keep, metrics={"loss": loss})
 
     def _loss(self, logits: Tensor, teacher: Tensor, labels: Tensor, share: float) -> Tensor:

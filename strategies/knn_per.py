@@ -20,10 +20,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fedpers.client import Task
+from fedpers.algorithm import Algorithm, Task
 from fedpers.models.staged import Staged
-from fedpers.training import collect, score
-from strategies.base import Algorithm
+from fedpers.training import score
+from strategies.parts.answers import representations
 
 AUTO = "auto"
 
@@ -54,8 +54,7 @@ class KNNPer(Algorithm):
         """Return the model with the memory beside its head."""
         if self.lambda_knn == 0 or not len(task.data.train):
             return task.model
-        model = task.model.eval()
-        (memory,) = collect(lambda inputs: (model.features(inputs),), task.data.train)
+        model, memory = task.model, representations(task.model, task.data.train)
         labels, classes = task.data.train.labels, task.data.num_classes
         answers = Neighbours(model[-1], memory, labels, classes, self.neighbours, self.sigma)
         mixed = model.with_head(answers)

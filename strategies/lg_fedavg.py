@@ -16,9 +16,10 @@ FedAvg model.
 
 from dataclasses import dataclass
 
+from fedpers.algorithm import Algorithm
 from fedpers.config import Config
-from fedpers.models.staged import Staged, stage_of
-from strategies.base import Algorithm
+from fedpers.models.staged import Staged
+from strategies.parts.personal_layers import keys_of
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,6 @@ class LGFedAvg(Algorithm):
         """Check the stages' names."""
         model.check_stages(self.shared, "strategy.shared")
 
-    def is_personal(self, key: str) -> bool:
-        """Tell whether a key belongs to a stage that is not shared."""
-        return stage_of(key) not in self.shared
+    def personal_keys(self, model: Staged) -> frozenset[str]:
+        """Keep the stages that are not shared."""
+        return keys_of(model, set(model.stage_names) - set(self.shared))

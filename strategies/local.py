@@ -7,13 +7,15 @@ Nothing is sent in either direction; all clients start from the same initial wei
 
 from dataclasses import dataclass
 
-from strategies.base import Algorithm
+from fedpers.algorithm import Algorithm
+from fedpers.models.staged import Staged
+from strategies.parts.personal_layers import all_keys
 
 
 @dataclass(frozen=True)
 class Local(Algorithm):
     """The whole model stays with its client."""
 
-    def is_personal(self, key: str) -> bool:
+    def personal_keys(self, model: Staged) -> frozenset[str]:
         """Keep everything."""
-        return True
+        return all_keys(model)

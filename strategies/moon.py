@@ -20,11 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedpers.client import Task, Update
+from fedpers.algorithm import Algorithm, Task, Update
 from fedpers.models.staged import Staged
-from fedpers.training import Batch, Objective, collect, cross_entropy
-from strategies.base import Algorithm
-from strategies.parts import second_model as personal
+from fedpers.training import Batch, Objective, cross_entropy
+from strategies.parts.answers import representations
+from strategies.parts.second_model import store, stored
+from strategies.parts.snapshots import restore, snapshot
 
 
 @dataclass(frozen=True)
@@ -47,18 +48,18 @@ class Moon(Algorithm):
     def train(self, task: Task) -> Update:
         """Train by the contrast, and remember the outcome for the next one."""
         loss = task.fit(self._objective(task))
-        past = personal.store(task.model.tensors()) if self.mu else {}
+        past = store(task.model.tensors()) if self.mu else {}
         return Update(send=task.shared(), keep=task.personal() | past, metrics={"loss": loss})
 
     def _objective(self, task: Task) -> Objective:
-        past = personal.stored(task.state)
+        past = stored(task.state)
         if not past or not self.mu:
             return cross_entropy
-        received = personal.copied(task.model.tensors())
-        z_global = _represent(task)
-        personal.load(task.model, past)
-        z_past = _represent(task)
-        personal.load(task.model, received)
+        received = snapshot(task.model.tensors())
+        z_global = representations(task.model, task.data.train)
+        restore(task.model, past)
+        z_past = representations(task.model, task.data.train)
+        restore(task.model, received)
 
         def loss(model: nn.Module, batch: Batch) -> Tensor:
             assert isinstance(model, Staged)
@@ -69,10 +70,3 @@ class Moon(Algorithm):
             return F.cross_entropy(logits, batch.labels) + self.mu * contrast
 
         return loss
-
-
-def _represent(task: Task) -> Tensor:
-    """Return what enters the head for all training samples: (n, d)."""
-    model = task.model.eval()
-    (z,) = collect(lambda inputs: (model.features(inputs),), task.data.train)
-    return z

@@ -26,10 +26,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fedpers.client import Task, Update
+from fedpers.algorithm import Algorithm, Task, Update
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, fit, sgd
-from strategies.base import Algorithm
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fedpers.client import Task, Update
+from fedpers.algorithm import Task, Update
 from fedpers.training import Batch
-from strategies.base import SecondModel
-from strategies.parts import second_model as personal
+from strategies.parts.second_model import SecondModel, store, stored
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class PFedMe(SecondModel):
 
     def train(self, task: Task) -> Update:
         """Follow the envelope's gradient."""
-        own = personal.stored(task.state) or task.model.tensors()
+        own = stored(task.state) or task.model.tensors()
         theta = {name: own[name].clone() for name, _ in task.model.named_parameters()}
         buffers = {name: own[name].clone() for name, _ in task.model.named_buffers()}
         losses: list[Tensor] = []
@@ -67,5 +66,5 @@ class PFedMe(SecondModel):
             return self.lambda_prox * torch.stack(terms).sum()
 
         task.fit(envelope)
-        keep = task.personal() | personal.store(theta | buffers)
+        keep = task.personal() | store(theta | buffers)
         return Update(send=task.shared(), keep=keep, metrics={"loss": float(torch.stack(losses).mean())})

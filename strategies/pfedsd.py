@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedpers.client import Task, Update
+from fedpers.algorithm import Task, Update
 from fedpers.training import Batch, Objective, cross_entropy
-from strategies.base import SecondModel
-from strategies.parts import second_model as personal
-from strategies.parts.exchange import answers, distill
+from strategies.parts.answers import answers, distill
+from strategies.parts.second_model import SecondModel, store, stored
+from strategies.parts.snapshots import restore, snapshot
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,17 @@ class PFedSD(SecondModel):
     def train(self, task: Task) -> Update:
         """Learn from the labels and from one's own past."""
         loss = task.fit(self._objective(task))
-        keep = task.personal() | personal.store(task.model.tensors())
+        keep = task.personal() | store(task.model.tensors())
         return Update(send=task.shared(), keep=keep, metrics={"loss": loss})
 
     def _objective(self, task: Task) -> Objective:
-        past = personal.stored(task.state)
+        past = stored(task.state)
         if not past or not self.lambda_kd:
             return cross_entropy
-        present = personal.copied(task.model.tensors())
-        personal.load(task.model, past)
+        present = snapshot(task.model.tensors())
+        restore(task.model, past)
         target = (answers(task.model, task.data.train) / self.temperature).softmax(1)
-        personal.load(task.model, present)
+        restore(task.model, present)
 
         def loss(model: nn.Module, batch: Batch) -> Tensor:
             logits = model(batch.inputs)

@@ -16,18 +16,30 @@ Deviations: the server's step size is 1. Control variates are those of parameter
 SGD (`momentum=0`, `weight_decay=0`), which is checked.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fedpers.client import State, Task, Update
+from fedpers.algorithm import (
+    Aggregated,
+    Algorithm,
+    Federation,
+    Purpose,
+    Sent,
+    Server,
+    ServerState,
+    State,
+    Task,
+    Update,
+)
+from fedpers.averaging import plain_mean
 from fedpers.config import Config
 from fedpers.errors import UserError
-from fedpers.federation import Federation
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, cross_entropy
-from strategies.base import Algorithm, StateServer
 from strategies.parts.proximal import inner_product
 
 SERVER, DELTA, CLIENT = "control/server/", "control/delta/", "control/client/"
@@ -37,13 +49,20 @@ SERVER, DELTA, CLIENT = "control/server/", "control/delta/", "control/client/"
 class Scaffold(Algorithm):
     """Both halves of SCAFFOLD."""
 
+    sends = ("weights", "control")
+    receives = ("weights", "control")
+
+    def needs(self) -> dict[str, Any]:
+        """Return plain SGD."""
+        return {"momentum": 0.0, "weight_decay": 0.0}
+
     def check(self, model: Staged, config: Config) -> None:
         """Check that clients run plain SGD."""
-        for key in ("momentum", "weight_decay"):
+        for key in self.needs():
             if getattr(config, key):
                 raise UserError(f"strategy=scaffold with {key}={getattr(config, key)} is not possible. Accepted: 0")
 
-    def server(self, federation: Federation) -> "ControlServer":
+    def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""
         return ControlServer(federation)
 
@@ -70,28 +89,35 @@ class Scaffold(Algorithm):
         return Update(send=task.shared() | delta, keep=keep, metrics={"loss": loss})
 
 
-class ControlServer(StateServer):
-    """Plain means of the models, and the server's control variate.
+@dataclass(frozen=True)
+class ControlState(ServerState):
+    """What the server remembers.
 
     Args:
-        federation: What the server knows before the first round.
+        shared: w_t.
+        control: c, as clients are sent it; at first it is 0 and need not be sent.
     """
 
-    def __init__(self, federation: Federation) -> None:
-        """Start with a control variate of 0, which need not be sent."""
-        super().__init__(federation)
-        self.control: State = {}
+    control: State
 
-    def send_to(self, client: int, round: int) -> State:
+
+class ControlServer(Server[ControlState]):
+    """Plain means of the models, and the server's control variate."""
+
+    def init(self) -> ControlState:
+        """Start with a control variate of 0."""
+        return ControlState(self.federation.initial, {})
+
+    def send_to(self, state: ControlState, client: int, round: int, purpose: Purpose) -> State:
         """Return c."""
-        return self.control
+        return state.control if purpose == "train" else {}
 
-    def aggregate(self, round: int, sent: dict[int, State]) -> State:
+    def aggregate(self, state: ControlState, round: int, sent: Mapping[int, Sent]) -> Aggregated[ControlState]:
         """Take the means, and move c by its share."""
-        share = len(sent) / len(self.federation.nodes)
-        mean = self.plain_mean(sent)
+        share = len(sent) / self.federation.num_clients
+        mean, control = plain_mean([each.tensors for each in sent.values()]), dict(state.control)
         for key in [key for key in mean if key.startswith(DELTA)]:
             name = SERVER + key.removeprefix(DELTA)
             delta = share * mean.pop(key)
-            self.control[name] = self.control[name] + delta if name in self.control else delta
-        return mean
+            control[name] = control[name] + delta if name in control else delta
+        return Aggregated(ControlState(mean, control))

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from fedpers.client import Client, Task, Update
+from fedpers.algorithm import Algorithm, Task, Update
 from fedpers.config import Config
 from fedpers.data.shards import ClientData
 from fedpers.models.staged import Staged
 from fedpers.training import Split
-from strategies.base import Algorithm
 
 
-def make_task(model: Staged, client: Client, inputs: list[list[float]], labels: list[int], **changes: object) -> Task:
+def make_task(
+    model: Staged, client: Algorithm, inputs: list[list[float]], labels: list[int], **changes: object
+) -> Task:
     """Build a task on given samples: one full batch, SGD 1.0, so that an epoch is one step of plain gradient."""
     split = Split(torch.tensor(inputs), torch.tensor(labels))
     none, one = torch.zeros(0), torch.ones(1)
@@ -34,7 +35,7 @@ def make_task(model: Staged, client: Client, inputs: list[list[float]], labels: 
         model=model,
         received=changes.get("received", {}),  # type: ignore[arg-type]
         state=changes.get("state", {}),  # type: ignore[arg-type]
-        is_personal=client.is_personal,
+        personal_keys=client.personal_keys(model),
     )
 
 

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from experiments.benchmark.workloads import Workload
 from fedpers import seeds
+from fedpers.algorithm import Federation
 from fedpers.client_app import build_model
 from fedpers.config import Config
 from fedpers.data.shards import Shards
-from fedpers.federation import Federation
 
 
 def run(workload: Workload, config: Config, shards: Shards, num_processes: int, channels_last: bool) -> list[float]:
@@ -49,8 +49,7 @@ def run(workload: Workload, config: Config, shards: Shards, num_processes: int, 
 
 
 def _sampled(workload: Workload, config: Config) -> list[list[int]]:
-    nodes = {client: client + 1 for client in range(workload.num_clients)}
-    federation = Federation(config, nodes, 0, (0, 0, 0), lambda: None, {})  # type: ignore[arg-type,return-value]
+    federation = Federation(config, workload.num_clients, 0, (0, 0, 0), lambda: None, {})  # type: ignore[arg-type,return-value]
     return [federation.sample(round) for round in range(1, config.rounds + 1)]
 
 

@@ -1,5 +1,5 @@
-"""FedD2S, the project's flagship: `client` has the paper, the equations and the client half, `server` the heads."""
+"""FedD2S, the project's flagship: `algorithm` has the paper and its equations, the other files its parts."""
 
-from strategies.fedd2s.client import FedD2S
+from strategies.fedd2s.algorithm import FedD2S
 
 __all__ = ["FedD2S"]

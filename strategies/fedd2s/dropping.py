@@ -1,6 +1,6 @@
 """When the next cut leaves the federation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 def scheduled_cut(cuts: tuple[int, ...], interval: int, round: int) -> int:
@@ -8,32 +8,32 @@ def scheduled_cut(cuts: tuple[int, ...], interval: int, round: int) -> int:
     return cuts[min((round - 1) // interval, len(cuts) - 1)]
 
 
-@dataclass
+@dataclass(frozen=True)
 class AdaptiveDropping:
-    """Drops a cut when the validation accuracy has stopped rising.
+    """How far a cut is dropped whenever the validation accuracy has stopped rising.
 
     Args:
-        cuts: From the first to the last.
-        patience: Rounds without a rise after which the next cut becomes active.
-        min_delta: What counts as a rise.
+        index: The active cut's place in the dropping set.
+        best: The best accuracy since it became active.
+        best_round: The round in which that was reached.
     """
 
-    cuts: tuple[int, ...]
-    patience: int
-    min_delta: float
     index: int = 0
     best: float = float("-inf")
     best_round: int = 0
 
-    @property
-    def cut(self) -> int:
-        """The active cut."""
-        return self.cuts[self.index]
+    def observe(self, round: int, accuracy: float, *, patience: int, min_delta: float, last: int) -> "AdaptiveDropping":
+        """Take note of the mean validation accuracy after a round.
 
-    def observe(self, round: int, accuracy: float) -> None:
-        """Take note of the mean validation accuracy after a round."""
-        if accuracy > self.best and accuracy >= self.best + self.min_delta:
-            self.best, self.best_round = accuracy, round
-        elif round - self.best_round >= self.patience and self.index < len(self.cuts) - 1:
-            self.index += 1
-            self.best, self.best_round = accuracy, round
+        Args:
+            round: The round.
+            accuracy: The accuracy.
+            patience: Rounds without a rise after which the next cut becomes active.
+            min_delta: What counts as a rise.
+            last: The last cut's place in the dropping set.
+        """
+        if accuracy > self.best and accuracy >= self.best + min_delta:
+            return replace(self, best=accuracy, best_round=round)
+        if round - self.best_round >= patience and self.index < last:
+            return AdaptiveDropping(self.index + 1, accuracy, round)
+        return self

@@ -1,10 +1,12 @@
 """What clients know of each class, as one mean a class: how it is made, and the server that remembers it."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
 from torch import Tensor
 
-from fedpers.client import State
-from fedpers.federation import Federation
-from strategies.base import StateServer
+from fedpers.algorithm import Sent, Server, ServerState
 
 
 def class_averages(values: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
@@ -19,25 +21,52 @@ def class_averages(values: Tensor, labels: Tensor, num_classes: int) -> tuple[Te
     return sums[present] / count[present, None], count
 
 
-class ClassMeansServer(StateServer):
-    """Keeps every client's means by class; of a client that is not sampled, the last ones stand.
+@dataclass(frozen=True)
+class Means:
+    """A client's means by class.
+
+    Args:
+        mean: (present, d), a row for each class that it holds, in ascending order.
+        count: (classes,) its samples of each class.
+    """
+
+    mean: Tensor
+    count: Tensor
+
+
+@dataclass(frozen=True)
+class MeansState(ServerState):
+    """What a server remembers of clients' means.
+
+    Args:
+        shared: What every client is sent.
+        means: Every client's last means, by client in ascending order.
+    """
+
+    means: dict[int, Means]
+
+
+M = TypeVar("M", bound=MeansState)
+
+
+@dataclass(frozen=True)
+class ClassMeansServer(Server[M]):
+    """Remembers every client's means by class; of a client that is not sampled, the last ones stand.
 
     A subclass says what clients are sent.
 
     Args:
-        federation: What the server knows before the first round.
-        mean: Wire key of a client's means, a row for each class that it holds.
+        mean: Wire key of a client's means.
         count: Wire key of its samples of each class.
     """
 
-    def __init__(self, federation: Federation, mean: str, count: str) -> None:
-        """Start without any means: nobody is taught before somebody has answered."""
-        super().__init__(federation)
-        self.keys = mean, count
-        self.means: dict[int, tuple[Tensor, Tensor]] = {}
+    mean: str
+    count: str
 
-    def aggregate(self, round: int, sent: dict[int, State]) -> State:
-        """Put down the means that were sent."""
-        mean, count = self.keys
-        self.means |= {client: (state[mean], state[count]) for client, state in sent.items()}
-        return {}
+    def put_down(self, state: M, sent: Mapping[int, Sent]) -> dict[int, Means]:
+        """Return all known means, those that were just sent among them."""
+        new = {
+            client: Means(each.tensors[self.mean].clone(), each.tensors[self.count].clone())
+            for client, each in sent.items()
+        }
+        return dict(sorted((state.means | new).items()))

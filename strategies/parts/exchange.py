@@ -1,18 +1,201 @@
-"""What algorithms without shared weights send: representations, soft labels, class means, and how they are guarded.
+"""The exchange of knowledge behind a cut: what clients send of what enters it, and how server and clients learn.
 
+A model is L stages; h = s_c(...s_1(x)) is its representation at cut c, f(x) its logits, p = softmax(f(x)/T). Clients
+send h, p and y; the server trains a head g on them, and answers with it, with what it says of a client's knowledge, or
+both.
 Tensors in, tensors out; n samples, d values in a flat representation.
 """
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedpers import seeds
+from fedpers.algorithm import State
+from fedpers.errors import UserError
 from fedpers.models.staged import Staged
-from fedpers.training import Split, collect
+from fedpers.training import Batch, Split, collect, fit
+from strategies.parts.answers import distill
+
+SENT = ("representations/h", "soft_labels/p", "labels/y", "labels/count")
+"""What a client sends: the wire keys of `Knowledge`, in its order."""
+
+SOFT_LABELS = "soft_labels/q"
+"""What a client is sent: a row for each row of its knowledge."""
+
+
+class Knowledge(NamedTuple):
+    """What a client tells of its samples.
+
+    Args:
+        h: Representations (rows, d).
+        p: Soft labels (rows, classes).
+        labels: Labels (rows,).
+        counts: The samples behind each row (rows,).
+    """
+
+    h: Tensor
+    p: Tensor
+    labels: Tensor
+    counts: Tensor
+
+    def wire(self) -> State:
+        """Return the tensors by their wire keys."""
+        return dict(zip(SENT, self, strict=True))
+
+    @classmethod
+    def received(cls, tensors: Mapping[str, Tensor]) -> "Knowledge":
+        """Read what a client sent, whatever the type of its numbers on the wire."""
+        return cls(*(tensors[key].float() if tensors[key].is_floating_point() else tensors[key] for key in SENT))
+
+
+@dataclass(frozen=True)
+class View:
+    """How representations look to the federation.
+
+    Args:
+        pool: Feature maps are averaged to at most pool x pool.
+        projection: Representations are projected to this many values by a fixed random matrix; None: as they are.
+        temperature: T of the soft labels.
+        seed: The run's seed.
+    """
+
+    pool: int
+    projection: int | None
+    temperature: float
+    seed: int
+
+    def embed(self, hidden: Tensor) -> Tensor:
+        """Return what a stage has put out as the federation sees it: (n, d)."""
+        h = represent(hidden, self.pool)
+        if self.projection is None:
+            return h
+        return h @ projection_matrix(h.shape[1], self.projection, self.seed).to(h.device)
+
+    def observe(self, model: Staged, data: Split, cut: int) -> tuple[Tensor, Tensor]:
+        """Return h (n, d) and p (n, classes) of all samples, in order, in evaluation mode."""
+        model.eval()
+
+        def forward(inputs: Tensor) -> tuple[Tensor, ...]:
+            hidden = model.run_to(inputs, cut)
+            return self.embed(hidden), (model.run_from(hidden, cut) / self.temperature).softmax(1)
+
+        h, p = collect(forward, data)
+        return h, p
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """What the federation gives one client in one round: L = CE(f(x), y) + λ_ce CE(g(h), y) + λ_kl T² KL(q ‖ f(x)/T).
+
+    Args:
+        view: How representations look.
+        cut: The active cut.
+        head: g, frozen; None before it has been trained.
+        soft_labels: q of every training sample, (n, classes); None if there are none.
+        lambda_ce: Weight λ_ce.
+        lambda_kl: Weight λ_kl.
+        kl_on: Where q acts: on the whole "model" f, or only on the "head" g.
+    """
+
+    view: View
+    cut: int
+    head: nn.Module | None
+    soft_labels: Tensor | None
+    lambda_ce: float
+    lambda_kl: float
+    kl_on: str = "model"
+
+    def client_loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return L of a batch."""
+        assert isinstance(model, Staged)
+        hidden = model.run_to(batch.inputs, self.cut)
+        logits = model.run_from(hidden, self.cut)
+        loss = F.cross_entropy(logits, batch.labels)
+        on_head = None
+        if self.head is not None and (self.lambda_ce or (self.lambda_kl and self.kl_on == "head")):
+            on_head = self.head(self.view.embed(hidden))
+            if self.lambda_ce:
+                loss = loss + self.lambda_ce * F.cross_entropy(on_head, batch.labels)
+        student = logits if self.kl_on == "model" else on_head
+        if self.soft_labels is not None and student is not None and self.lambda_kl:
+            taught = distill(student, self.soft_labels[batch.index], self.view.temperature).mean()
+            loss = loss + self.lambda_kl * taught
+        return loss
+
+    def agreement(self, p: Tensor) -> float:
+        """Return how often a client's soft labels p (n, classes) and the server's name one class; NaN without any."""
+        q = self.soft_labels
+        return math.nan if q is None else float((p.argmax(1) == q.argmax(1)).float().mean())
+
+
+@dataclass(frozen=True)
+class HeadTraining:
+    """How the server trains a head: L_g = CE(g(h), y) + μ T² KL(p ‖ g(h)/T), by Adam.
+
+    Args:
+        mu: Weight μ of the clients' soft labels.
+        temperature: T.
+        epochs: Passes over the clients' knowledge.
+        lr: Learning rate.
+        batch_size: Rows in a batch.
+    """
+
+    mu: float
+    temperature: float
+    epochs: int
+    lr: float
+    batch_size: int
+
+    def fit(self, head: nn.Module, knowledge: Knowledge, generator: torch.Generator) -> float:
+        """Train a head in place, each row weighted by the samples behind it, and return the last epoch's mean loss."""
+        h, p, labels, counts = knowledge
+        weights = counts / counts.float().mean()
+
+        def server_loss(model: nn.Module, batch: Batch) -> Tensor:
+            logits = model(batch.inputs)
+            losses = F.cross_entropy(logits, batch.labels, reduction="none")
+            if self.mu:
+                losses = losses + self.mu * distill(logits, p[batch.index], self.temperature)
+            return (weights[batch.index] * losses).mean()
+
+        return fit(
+            head,
+            Split(h, labels),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            optimizer=torch.optim.Adam(head.parameters(), lr=self.lr),
+            generator=generator,
+            objective=server_loss,
+        )
+
+    @torch.no_grad()
+    def label(self, head: nn.Module, knowledge: Knowledge) -> tuple[Tensor, float]:
+        """Return q = softmax(g(h)/T) for every row, and the number of samples that the head gets right."""
+        logits = head.eval()(knowledge.h)
+        correct = float(((logits.argmax(1) == knowledge.labels) * knowledge.counts).sum())
+        return (logits / self.temperature).softmax(1), correct
+
+
+def pooled(parts: Sequence[Knowledge], cut: int) -> Knowledge:
+    """Return the knowledge of several clients as one.
+
+    Raises:
+        UserError: their models disagree in the shape of representations at the cut.
+    """
+    widths = sorted({part.h.shape[1] for part in parts})
+    if len(widths) > 1:
+        raise UserError(
+            f"the clients' models disagree at cut {cut}: representations of {widths} values. "
+            "Accepted: models alike in shape at every cut, or strategy.projection=SIZE"
+        )
+    return Knowledge(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
 
 def represent(hidden: Tensor, pool: int) -> Tensor:
@@ -26,13 +209,6 @@ def represent(hidden: Tensor, pool: int) -> Tensor:
     return hidden.flatten(1)
 
 
-def answers(model: Staged, data: Split) -> Tensor:
-    """Return a model's logits for all samples, in evaluation mode: (n, classes)."""
-    model.eval()
-    (logits,) = collect(lambda inputs: (model(inputs),), data)
-    return logits
-
-
 @lru_cache(maxsize=64)
 def projection_matrix(width: int, size: int, seed: int) -> Tensor:
     """Return a fixed (width, size) matrix of Gaussian numbers with variance 1/size, the same for all clients.
@@ -42,33 +218,3 @@ def projection_matrix(width: int, size: int, seed: int) -> Tensor:
     """
     generator = seeds.torch_generator(seed, f"projection {width}x{size}")
     return torch.randn(width, size, generator=generator) / math.sqrt(size)
-
-
-def distill(logits: Tensor, target: Tensor, temperature: float) -> Tensor:
-    """Return T² KL(target ‖ softmax(logits/T)) of every sample; both (n, classes), result (n,)."""
-    log_q = F.log_softmax(logits / temperature, dim=1)
-    return temperature**2 * F.kl_div(log_q, target, reduction="none").sum(1)
-
-
-def class_means(h: Tensor, p: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the means of h and p over each class present, the classes in ascending order, and their counts."""
-    classes, inverse, counts = labels.unique(return_inverse=True, return_counts=True)
-    means = [x.new_zeros(len(classes), x.shape[1]).index_add_(0, inverse, x) / counts[:, None] for x in (h, p)]
-    return means[0], means[1], classes, counts
-
-
-def clip_rows(h: Tensor, norm: float | None) -> Tensor:
-    """Scale every row that is longer than `norm` down to it; None changes nothing."""
-    return h if norm is None else h * (norm / h.norm(dim=1, keepdim=True).clamp_min(norm))
-
-
-def add_noise(h: Tensor, p: Tensor, std: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Add Gaussian noise to representations and to soft labels, which stay distributions; 0 changes nothing.
-
-    This blurs what is sent. It is no formal guarantee of privacy: labels are sent as they are, nothing is accounted.
-    """
-    if not std:
-        return h, p
-    h = h + std * torch.randn(h.shape, generator=generator).to(h.device)
-    p = (p + std * torch.randn(p.shape, generator=generator).to(p.device)).clamp_min(1e-6)
-    return h, p / p.sum(1, keepdim=True)

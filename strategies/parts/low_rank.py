@@ -4,18 +4,14 @@ Matrices are factored by their singular values, Eckart and Young, "The approxima
 rank", 1936: no matrix of that rank is nearer.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import torch
-from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from torch import Tensor
 
-from fedpers import records
-from fedpers.client import State
-from fedpers.federation import Federation
-from strategies.base import ServerAverage
+from fedpers.algorithm import Aggregated, Average, Sent, ServerState, State, mean_by_examples
 
-LEFT, RIGHT = "left/", "right/"
+LEFT, RIGHT = "weights/left/", "weights/right/"
 
 
 def compress(after: State, before: State, energy: float) -> State:
@@ -54,33 +50,18 @@ def expand(left: Tensor, right: Tensor) -> Tensor:
     return left @ right if len(right) else left
 
 
-class LowRankServer(ServerAverage):
-    """Averages what clients sent once their factors are added to the weights that they had been sent.
+class LowRankServer(Average):
+    """Averages what clients sent once their factors are added to the weights that they had been sent."""
 
-    Args:
-        federation: What the server knows before the first round.
-    """
+    def aggregate(self, state: ServerState, round: int, sent: Mapping[int, Sent]) -> Aggregated[ServerState]:
+        """Return the mean of the clients' weights."""
 
-    def __init__(self, federation: Federation) -> None:
-        """Start from the initial weights."""
-        super().__init__(federation)
-        self.weights = federation.initial
-
-    def weights_of(self, content: RecordDict) -> ArrayRecord:
-        """Return a client's weights."""
-        sent = records.from_record(super().weights_of(content))
-        return records.to_record(
-            {
-                key: sent[key] if key in sent else w + expand(sent[LEFT + key], sent[RIGHT + key]).view_as(w)
-                for key, w in self.weights.items()
+        def weights(tensors: State) -> State:
+            return {
+                key: tensors[key]
+                if key in tensors
+                else w + expand(tensors[LEFT + key], tensors[RIGHT + key]).view_as(w)
+                for key, w in state.shared.items()
             }
-        )
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Average, and remember the outcome: it is what clients are sent next."""
-        arrays, metrics = super().aggregate_train(server_round, replies)
-        if arrays is not None:
-            self.weights = records.from_record(arrays)
-        return arrays, metrics
+        return Aggregated(ServerState(mean_by_examples(sent, weights)))

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from fedpers.client import State
+from fedpers.algorithm import State
 
 
 def half_squared_distance(model: nn.Module, anchor: State) -> Tensor:

@@ -1,9 +1,8 @@
 """A second model at home: a personal one beside the shared one, kept in a client's memory under a prefix."""
 
-import torch
-
-from fedpers.client import State, Task
+from fedpers.algorithm import Algorithm, State, Task
 from fedpers.models.staged import Staged
+from strategies.parts.snapshots import restore
 
 PREFIX = "personal/"
 
@@ -28,14 +27,10 @@ def second(task: Task) -> tuple[State, State]:
     return parameters, {name: own[name].clone() for name, _ in task.model.named_buffers()}
 
 
-@torch.no_grad()
-def load(model: Staged, tensors: State) -> None:
-    """Put tensors into a model, in place; what they do not name stays."""
-    for key, tensor in model.tensors().items():
-        if key in tensors:
-            tensor.copy_(tensors[key])
+class SecondModel(Algorithm):
+    """A personal model beside the shared one: a client is scored by the one in its memory, else by what it received."""
 
-
-def copied(tensors: State) -> State:
-    """Return copies, for what must outlive the next training of the same model."""
-    return {key: tensor.clone() for key, tensor in tensors.items()}
+    def personalize(self, task: Task) -> Staged:
+        """Return the personal model, if there is one yet."""
+        restore(task.model, stored(task.state))
+        return task.model

@@ -9,8 +9,8 @@ from federations import chosen, metric_files, record
 from flwr.serverapp.strategy import Strategy
 
 from fedpers import client_app, records
+from fedpers.algorithm import Client, Task, Update
 from fedpers.build import build, resolve
-from fedpers.client import Client, Task, Update
 from fedpers.compose import group_choices
 from fedpers.config import Config
 

@@ -10,7 +10,7 @@ from by_hand import from_yaml, numbers, sigmoid
 from federations import metric_files, personal
 from toys import make_task, three_parameters
 
-from fedpers.client import Task
+from fedpers.algorithm import Task
 from fedpers.config import Config
 from fedpers.errors import UserError
 from fedpers.training import Split

@@ -10,7 +10,7 @@ from by_hand import from_yaml, sigmoid
 from federations import metric_files, personal
 from toys import make_task, three_parameters
 
-from fedpers.client import Task
+from fedpers.algorithm import Task
 from fedpers.errors import UserError
 from strategies.fedpac import HEAD, MOMENTS, VARIANCE, CollaborationServer, FedPAC, mixing_weights
 from strategies.fedproto import CLASS, COUNT, GLOBAL, MEAN

@@ -1,0 +1,324 @@
+"""The contract between the simulator and an algorithm: state and tensors in, state and tensors out.
+
+An algorithm is one frozen dataclass whose fields are its YAML keys. Its client half is `train` and `personalize`, which
+see one client's `Task`; its server half is a `Server`, which sees what clients sent. Neither sees Flower or files, and
+neither holds anything of its own: what a client remembers goes into `Update.keep` and comes back as `Task.state`, what
+the server remembers is its `ServerState`, which every method is given and returns anew.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+import torch
+
+from fedpers import seeds
+from fedpers.averaging import weighted_mean
+from fedpers.config import Config
+from fedpers.data.shards import ClientData
+from fedpers.errors import UserError
+from fedpers.models.staged import Staged
+from fedpers.training import Objective, Split, cross_entropy, fit, sgd
+
+State = dict[str, torch.Tensor]
+"""Tensors by name: a model's keys, and extras under a prefix that names their kind ("prototypes/mean")."""
+
+Purpose = Literal["train", "score"]
+"""Why a client is sent something."""
+
+WEIGHTS = "weights"
+"""The kind of what has no prefix: entries of the model's state dictionary."""
+
+
+def kind_of(key: str) -> str:
+    """Return the kind of a tensor that travels: its prefix, or `weights` for an entry of the model."""
+    prefix, slash, _ = key.partition("/")
+    return prefix if slash else WEIGHTS
+
+
+def weights_of(state: State) -> State:
+    """Return the entries of the model among what travels."""
+    return {key: tensor for key, tensor in state.items() if "/" not in key}
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a client's training hands back.
+
+    Args:
+        send: Leaves the client.
+        keep: Becomes the client's state, once its reply has arrived; it never leaves the client.
+        metrics: Figures of this training, written down by name.
+    """
+
+    send: State
+    keep: State
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one client sees in one round.
+
+    Args:
+        config: The run's configuration.
+        round: The round, counted from 1.
+        client: The client's number (Flower's partition id).
+        data: Its train, validation and test samples.
+        initial: The initial weights that all clients share; not to be changed.
+        model: Initial weights, overlaid by received ones, overlaid by what this client kept. It may be trained in
+            place.
+        received: Everything that the server sent.
+        state: This client's memory after its last successful round; empty at first.
+        personal_keys: Keys of the model that stay with the client, by the algorithm or by the BatchNorm policy.
+    """
+
+    config: Config
+    round: int
+    client: int
+    data: ClientData
+    initial: State
+    model: Staged
+    received: State
+    state: State
+    personal_keys: frozenset[str]
+
+    def is_personal(self, key: str) -> bool:
+        """Tell whether a key of the model stays with the client."""
+        return key in self.personal_keys
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Return this client's random stream for one purpose in this round."""
+        return seeds.torch_generator(self.config.seed, purpose, round=self.round, client=self.client)
+
+    def fit(
+        self,
+        objective: Objective = cross_entropy,
+        *,
+        data: Split | None = None,
+        epochs: int | None = None,
+        parameters: list[torch.Tensor] | None = None,
+        purpose: str = "train",
+        clip_norm: float | None = None,
+    ) -> float:
+        """Train `model` by the run's SGD, on `data` or the training samples; see `fedpers.training.fit`."""
+        config = self.config
+        trained = list(self.model.parameters()) if parameters is None else parameters
+        return fit(
+            self.model,
+            self.data.train if data is None else data,
+            epochs=config.local_epochs if epochs is None else epochs,
+            batch_size=config.batch_size,
+            optimizer=sgd(trained, config.lr, config.momentum, config.weight_decay),
+            generator=self.generator(purpose),
+            objective=objective,
+            clip_norm=clip_norm,
+            mixed=config.precision == "bf16",
+        )
+
+    @cached_property
+    def keys(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The model's shared keys and its personal keys."""
+        names = self.model.tensors().keys()
+        personal = tuple(name for name in names if name in self.personal_keys)
+        return tuple(name for name in names if name not in self.personal_keys), personal
+
+    def shared(self) -> State:
+        """Return the part of the model's state that may leave the client."""
+        state = self.model.tensors()
+        return {key: state[key] for key in self.keys[0]}
+
+    def personal(self) -> State:
+        """Return the part of the model's state that stays with the client."""
+        state = self.model.tensors()
+        return {key: state[key] for key in self.keys[1]}
+
+
+@dataclass(frozen=True)
+class Federation:
+    """What the server knows before the first round.
+
+    Args:
+        config: The run's configuration.
+        num_clients: Number of clients, those that never train included.
+        num_classes: Number of classes in the data.
+        shape: Shape of one image: channels, height, width.
+        model: Builds the model with its initial weights.
+        initial: The shared part of these weights.
+    """
+
+    config: Config
+    num_clients: int
+    num_classes: int
+    shape: tuple[int, int, int]
+    model: Callable[[], Staged]
+    initial: State
+
+    def sample(self, round: int) -> list[int]:
+        """Return the clients that train in a round: drawn without replacement, in ascending order."""
+        unseen = self.config.unseen_clients(self.num_clients)
+        clients = [client for client in range(self.num_clients) if client not in unseen]
+        generator = seeds.numpy_generator(self.config.seed, "sampling", round=round)
+        size = self.config.num_sampled(len(clients))
+        return [clients[i] for i in sorted(generator.choice(len(clients), size, replace=False))]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What one client's training sent to the server.
+
+    Args:
+        tensors: What left the client; not to be changed, and to be copied before it is kept.
+        num_examples: The client's training samples n_k.
+    """
+
+    tensors: State
+    num_examples: int
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """What a server half remembers between two rounds: tensors, numbers and names, nothing else.
+
+    A subclass adds fields of type `Tensor`, `int`, `float`, `str`, `bool`, of dictionaries (by name or number), lists
+    and dataclasses of these: `fedpers.state` takes it apart for files and puts it together again.
+
+    Args:
+        shared: What every client is sent next, when it trains and when it is scored.
+    """
+
+    shared: State
+
+
+S = TypeVar("S", bound=ServerState)
+
+
+@dataclass(frozen=True)
+class Aggregated(Generic[S]):
+    """What a round has made of the server's state.
+
+    Args:
+        state: The new state.
+        diagnostics: Figures of the round, written down by name.
+    """
+
+    state: S
+    diagnostics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Server(Generic[S]):
+    """A server half: functions of state. A query changes nothing, a step returns a new state and spares the old one.
+
+    Args:
+        federation: What the server knows before the first round.
+    """
+
+    federation: Federation
+
+    def init(self) -> S:
+        """Return the state before the first round."""
+        raise NotImplementedError
+
+    def send_to(self, state: S, client: int, round: int, purpose: Purpose) -> State:
+        """Return what one client is sent besides `state.shared`; nothing by default.
+
+        Args:
+            state: The server's state.
+            client: The client's number.
+            round: The round, counted from 1, that the client trains in, or after which it is scored.
+            purpose: "train" or "score".
+        """
+        return {}
+
+    def aggregate(self, state: S, round: int, sent: Mapping[int, Sent]) -> Aggregated[S]:
+        """Return what becomes of the state.
+
+        Args:
+            state: The server's state.
+            round: The round, counted from 1.
+            sent: What clients sent, by client in ascending order; at least one, all with equal names.
+        """
+        raise NotImplementedError
+
+    def evaluated(self, state: S, round: int, val_accuracy: float) -> S:
+        """Be told the personal models' mean validation accuracy over clients after a round; the state stays as it is.
+
+        Clients that never train do not count.
+        """
+        return state
+
+
+class Average(Server[ServerState]):
+    """Plain federated averaging: what clients send is averaged, each client weighted by its training samples."""
+
+    def init(self) -> ServerState:
+        """Start from the initial weights."""
+        return ServerState(self.federation.initial)
+
+    def aggregate(self, state: ServerState, round: int, sent: Mapping[int, Sent]) -> Aggregated[ServerState]:
+        """Return Σ_k (n_k / n) w_k over the sampled clients."""
+        return Aggregated(ServerState(mean_by_examples(sent)))
+
+
+def mean_by_examples(sent: Mapping[int, Sent], part: Callable[[State], State] = lambda tensors: tensors) -> State:
+    """Return the mean of what clients sent, each weighted by its training samples: Σ_k (n_k / n) w_k.
+
+    Args:
+        sent: What clients sent, by client in ascending order: sums of floating-point numbers depend on it.
+        part: Picks what is averaged of what a client sent.
+    """
+    total = sum(each.num_examples for each in sent.values())
+    weights = [each.num_examples / total for each in sent.values()]
+    return weighted_mean([part(each.tensors) for each in sent.values()], weights)
+
+
+class Algorithm:
+    """An algorithm, both halves; the defaults are those of plain federated averaging."""
+
+    sends: ClassVar[tuple[str, ...]] = (WEIGHTS,)
+    """The kinds of tensors that may leave a client (`kind_of`)."""
+
+    receives: ClassVar[tuple[str, ...]] = (WEIGHTS,)
+    """The kinds of tensors that the server may send."""
+
+    def needs(self) -> dict[str, Any]:
+        """Return values of top-level keys that this algorithm can work with, where their defaults may not do.
+
+        Tests and studies set them; `check` tells a user who has not.
+        """
+        return {}
+
+    def check(self, model: Staged, config: Config) -> None:
+        """Raise a UserError when this algorithm's keys do not fit the model or the rest of the configuration."""
+
+    def personal_keys(self, model: Staged) -> frozenset[str]:
+        """Return the keys of the model's state dictionary that stay with their client; none by default."""
+        return frozenset()
+
+    def server(self, federation: Federation) -> Server[Any]:
+        """Return the server half."""
+        return Average(federation)
+
+    def train(self, task: Task) -> Update:
+        """Train one client for one round."""
+        loss = task.fit()
+        return Update(send=task.shared(), keep=task.personal(), metrics={"loss": loss})
+
+    def personalize(self, task: Task) -> Staged:
+        """Return the model that this algorithm would deploy on the client now; evaluation scores it."""
+        return task.model
+
+    def require(self, key: str, holds: bool, accepted: str) -> None:
+        """Raise a UserError that names a key, its value and what is accepted, unless a condition holds."""
+        if not holds:
+            raise UserError(f"strategy.{key}={getattr(self, key)} is not possible. Accepted: {accepted}")
+
+    def require_one_architecture(self, config: Config) -> None:
+        """Raise a UserError when clients have models of several architectures, whose weights cannot be mixed."""
+        if len(config.model.get("mixture", ())) > 1:
+            raise UserError(
+                f"strategy={config.choices.get('strategy')} mixes clients' weights, which models of several "
+                "architectures (model.mixture) do not allow. Accepted: one model for all clients"
+            )

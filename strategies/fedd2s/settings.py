@@ -1,0 +1,147 @@
+"""The hyper-parameters of FedD2S, which are the keys of its YAML, and what follows from them alone."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from fedpers.algorithm import Algorithm
+from fedpers.config import Config
+from fedpers.errors import UserError
+from fedpers.models.staged import Staged
+from strategies.fedd2s.dropping import scheduled_cut
+from strategies.parts.exchange import HeadTraining, View
+from strategies.parts.personal_layers import all_keys
+
+
+@dataclass(frozen=True)
+class Settings(Algorithm):
+    """The hyper-parameters, and what follows from them alone.
+
+    Args:
+        dropping: "schedule" drops one cut every interval, "adaptive" when validation accuracy stops rising, "none"
+            stays at the first cut of the set.
+        dropping_set: Cuts from deep to shallow; None for every cut of the model.
+        dropping_interval: Rounds a cut is active; None shares the rounds evenly over the set.
+        patience: For adaptive dropping: rounds without a rise.
+        min_delta: For adaptive dropping: what counts as a rise of the mean validation accuracy, 0 to 1.
+        lambda_ce: Weight λ_ce of the head's cross-entropy in the client's loss.
+        lambda_kl: Weight λ_kl of the distillation from the server's soft labels.
+        kl_on: Where that distillation acts: the whole "model" f_k, or only the "head" g_c(h) on the shared stages.
+        temperature: T, in both directions.
+        mu: Weight μ of the clients' soft labels in the server's loss.
+        knowledge: What a client sends: every sample's representation, or its class means.
+        feedback: What a client is sent: the "head", its "soft_labels", or "both".
+        soft_label_max_age: Rounds after which soft labels are too old to be sent; None for never.
+        heads: "global" heads learn from all clients; "own": every client gets heads trained on its own knowledge alone,
+            which is the control without a federation.
+        head_hidden: Width of the heads' hidden layer, or one width for each cut of the set; 0 for a linear head.
+        head_norm: Put a LayerNorm in front of the heads.
+        pool: Feature maps are averaged to at most pool x pool before they are sent.
+        projection: Project representations to this many values by a fixed random matrix; None sends them as they are.
+        wire: Type of representations, soft labels and heads on the wire.
+        knowledge_clip: Largest L2 norm of a representation that is sent; None does not clip.
+        knowledge_noise: Standard deviation of Gaussian noise on representations and soft labels that are sent.
+        server_epochs: Passes over the clients' knowledge a round.
+        server_lr: Learning rate of the server's Adam.
+        server_batch_size: Samples in a batch of the server.
+        clip_norm: Largest gradient norm in a client; None does not clip.
+    """
+
+    dropping: Literal["schedule", "adaptive", "none"]
+    dropping_set: tuple[int, ...] | None
+    dropping_interval: int | None
+    patience: int
+    min_delta: float
+    lambda_ce: float
+    lambda_kl: float
+    kl_on: Literal["model", "head"]
+    temperature: float
+    mu: float
+    knowledge: Literal["samples", "class_means"]
+    feedback: Literal["head", "soft_labels", "both"]
+    soft_label_max_age: int | None
+    heads: Literal["global", "own"]
+    head_hidden: int | tuple[int, ...]
+    head_norm: bool
+    pool: int
+    projection: int | None
+    wire: Literal["float32", "float16"]
+    knowledge_clip: float | None
+    knowledge_noise: float
+    server_epochs: int
+    server_lr: float
+    server_batch_size: int
+    clip_norm: float | None
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        above_zero = ("temperature", "pool", "server_epochs", "server_lr", "server_batch_size", "patience")
+        optional = ("dropping_interval", "soft_label_max_age", "projection", "knowledge_clip", "clip_norm")
+        for key in (*above_zero, *optional):
+            value = getattr(self, key)
+            self.require(key, value is None or value > 0, "a number above 0")
+        for key in ("lambda_ce", "lambda_kl", "mu", "min_delta", "knowledge_noise"):
+            self.require(key, getattr(self, key) >= 0, "at least 0")
+        widths = (self.head_hidden,) if isinstance(self.head_hidden, int) else self.head_hidden
+        if min(widths, default=-1) < 0:
+            raise UserError(f"strategy.head_hidden={self.head_hidden} is not possible. Accepted: at least 0")
+        if self.dropping_set == ():
+            raise UserError("strategy.dropping_set=[] is not possible. Accepted: at least one cut, or null for all")
+
+    def check(self, model: Staged, config: Config) -> None:
+        """Check the cuts against the model, and adaptive dropping against the splits."""
+        cuts = self.cuts(len(model))
+        model.check_cuts(cuts, "strategy.dropping_set")
+        if not isinstance(self.head_hidden, int) and len(self.head_hidden) != len(cuts):
+            raise UserError(
+                f"strategy.head_hidden={list(self.head_hidden)} does not fit the dropping set {list(cuts)}. "
+                f"Accepted: one width, or {len(cuts)} of them"
+            )
+        if self.dropping == "adaptive" and not config.splits[1]:
+            raise UserError(
+                f"strategy.dropping=adaptive needs validation samples, but splits={config.splits}. "
+                "Accepted: a share for validation above 0, or dropping=schedule"
+            )
+
+    def cuts(self, num_stages: int) -> tuple[int, ...]:
+        """Return the dropping set of a model with this many stages."""
+        return tuple(range(num_stages - 1, 0, -1)) if self.dropping_set is None else self.dropping_set
+
+    def active_cut(self, round: int, num_rounds: int, num_stages: int) -> int:
+        """Return c_t, the cut that is active in round t, counted from 1, unless dropping is adaptive."""
+        cuts = self.cuts(num_stages)
+        interval = self.dropping_interval or -(-num_rounds // len(cuts))
+        return cuts[0] if self.dropping == "none" else scheduled_cut(cuts, interval, round)
+
+    def hidden_width(self, cut: int, num_stages: int) -> int:
+        """Return the width of the hidden layer of the head at a cut."""
+        hidden = self.head_hidden
+        return hidden if isinstance(hidden, int) else hidden[self.cuts(num_stages).index(cut)]
+
+    def needs(self) -> dict[str, Any]:
+        """Return splits with a validation part for adaptive dropping."""
+        return {"splits": [0.6, 0.15, 0.25]} if self.dropping == "adaptive" else {}
+
+    def personal_keys(self, model: Staged) -> frozenset[str]:
+        """Keep all weights."""
+        return all_keys(model)
+
+    def view(self, seed: int) -> View:
+        """Return how representations look to the federation."""
+        return View(self.pool, self.projection, self.temperature, seed)
+
+    @property
+    def head_training(self) -> HeadTraining:
+        """How the server trains its heads."""
+        return HeadTraining(self.mu, self.temperature, self.server_epochs, self.server_lr, self.server_batch_size)
+
+    @property
+    def wire_type(self) -> torch.dtype:
+        """Type of representations, soft labels and heads on the wire."""
+        return torch.float16 if self.wire == "float16" else torch.float32
+
+    @property
+    def uses_head(self) -> bool:
+        """Whether a head has a term in the client's loss."""
+        return bool(self.lambda_ce or (self.lambda_kl and self.kl_on == "head"))
