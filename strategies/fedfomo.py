@@ -15,9 +15,9 @@ this is Local, to the last bit.
 
 Deviations: others' models are mixed into the client's own trained model; in the paper into the model from before its
 local training, its own trained model being one of the θ_n. A client that is not sampled mixes, too, when it is scored,
-and forgets it. ε stays as it is; in the paper it falls. Of a client that is not sampled, the
-last model stands. A g_n that is not finite, or without distance, counts as 0. Under `batch_norm=aggregate` running
-statistics are part of θ, otherwise they stay at home.
+and forgets it. ε stays as it is; in the paper it falls. Of a client that is not sampled, the last model stands. A g_n
+that is not finite, or without distance, counts as 0. Under `batch_norm=aggregate` running statistics are part of θ,
+otherwise they stay at home.
 """
 
 import math
@@ -92,6 +92,11 @@ class FedFomo(Algorithm):
             send = {MODEL + key: w for key, w in _mixed_part(task).items()}
             send |= {CLIENTS: torch.tensor([*gains], dtype=torch.int64), GAINS: torch.tensor([*gains.values()])}
         return Update(send=send, keep=task.personal(), metrics={"loss": loss})
+
+    def personalize(self, task: Task) -> Staged:
+        """Return the model moved towards better ones, as the client's next training would start from."""
+        self.mix(task)
+        return task.model
 
     def mix(self, task: Task) -> dict[int, float]:
         """Move the model towards better ones and return g by client."""
@@ -174,9 +179,7 @@ class ModelServer(Server[ModelsState]):
 
     def send_to(self, state: ModelsState, client: int, round: int, purpose: Purpose) -> State:
         """Return the chosen models, stacked: those of the next round to a client that is scored after this one."""
-        if purpose == "score":
-            return {}
-        chosen = self.choose(state, client, round)
+        chosen = self.choose(state, client, round + 1 if purpose == "score" else round)
         models = [state.models[other] for other in chosen]
         stacked = {key: torch.stack([model[key] for model in models]) for key in (models[0] if models else ())}
         return {CLIENTS: torch.tensor(chosen), **stacked} if chosen else {}

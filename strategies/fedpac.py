@@ -171,10 +171,8 @@ class CollaborationServer(ClassMeansServer[CollaborationState]):
         return Aggregated(CollaborationState(shared, means, centroids, known, gram_of(known.values())))
 
     def send_to(self, state: CollaborationState, client: int, round: int, purpose: Purpose) -> State:
-        """Return the centroids to learn from, and φ̃_k to a client whose head is known."""
-        if purpose == "score":
-            return {}
-        centroids = state.centroids
+        """Return the centroids to learn from, and φ̃_k to a client whose head is known, also when it is scored."""
+        centroids = state.centroids if purpose == "train" else {}
         if client not in state.known:
             return centroids
         states = list(state.known.values())
