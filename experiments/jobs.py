@@ -153,8 +153,8 @@ def _ignore_interrupt() -> None:
 def execute(text: str) -> tuple[str, float]:
     """Make one run without printing anything and return what went wrong, if anything, and its seconds."""
     from fedpers import server_app
+    from fedpers.assembly import open_run
     from fedpers.build import build
-    from fedpers.client_app import open_run
     from fedpers.progress import Silent
     from fedpers.writer import RunWriter
 

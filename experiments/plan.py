@@ -49,14 +49,13 @@ class Plan:
 
     def check(self) -> None:
         """Prepare all data and raise a UserError if a run is impossible; nothing has been run yet."""
-        from fedpers import server_app
-        from fedpers.client_app import open_run
+        from fedpers.assembly import check, open_run
 
         for pair, base in self.bases.items():
             for seed in (*self.scale.tuning_seeds, *self.scale.seeds):
                 config, shards = open_run(dataclasses.replace(base, seed=seed).to_json())
             for setting in self._grid(pair):
-                server_app.check(tuning.with_setting(config, setting), shards)
+                check(tuning.with_setting(config, setting), shards)
 
     def job(self, pair: Pair, setting: Setting, seed: int) -> Job:
         """Return one run."""

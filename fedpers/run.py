@@ -93,13 +93,13 @@ def plan(overrides: list[str], multirun: bool, config_dir: str | None) -> dict[s
 
 
 def _run_all(jobs: dict[str, Config]) -> int:
-    from fedpers import progress, server_app
-    from fedpers.client_app import open_run
+    from fedpers import progress
+    from fedpers.assembly import check, open_run
     from fedpers.writer import check_run_directory
 
     for config in jobs.values():
         check_run_directory(Path(str(config.out)))
-        server_app.check(*open_run(config.to_json()))
+        check(*open_run(config.to_json()))
     summaries: dict[str, dict[str, Any]] = {}
     console = progress.printer()
     for name, config in jobs.items():
@@ -115,8 +115,8 @@ def _run_all(jobs: dict[str, Config]) -> int:
 def run_job(name: str, config: Config) -> dict[str, Any]:
     """Run one job, print its table and the paths of what was written, and return its summary."""
     from fedpers import progress, server_app
+    from fedpers.assembly import open_run
     from fedpers.build import build
-    from fedpers.client_app import open_run
     from fedpers.writer import RunWriter
 
     logging.getLogger("flwr").setLevel(logging.DEBUG if config.debug else logging.ERROR)

@@ -18,7 +18,7 @@ from flwr.supercore import log
 import fedpers
 from fedpers import client_app, records, seeds
 from fedpers.algorithm import Algorithm, Federation
-from fedpers.build import build, resolve
+from fedpers.assembly import build_algorithm, build_federation, check
 from fedpers.carrier import BringsStrategy, Carrier, nothing
 from fedpers.config import Config
 from fedpers.data.shards import CLIENTS, Shards
@@ -53,31 +53,14 @@ def main(grid: Grid, context: Context) -> None:
         raise
 
 
-def check(config: Config, shards: Shards) -> None:
-    """Raise a UserError when the algorithm does not fit the model, or an engine or figure cannot be had.
-
-    Nothing has been written yet.
-    """
-    algorithm = client_app.build_algorithm(config)
-    models = [client_app.build_model(config, shards, i) for i in range(len(client_app.model_specs(config)))]
-    for model in models:
-        algorithm.check(model, config)
-        if model.stage_names != models[0].stage_names:
-            raise UserError(
-                f"model.mixture has stages {', '.join(models[0].stage_names)} and {', '.join(model.stage_names)}. "
-                "Accepted: models whose stages have the same names"
-            )
-        if len(models) > 1 and model.state_dict().keys() - algorithm.personal_keys(model):
-            raise UserError(
-                f"strategy={config.choices.get('strategy')} shares weights, which clients of several architectures "
-                "(model.mixture) cannot. Accepted: a strategy that keeps all weights on the clients, or one model"
-            )
-    build(config.engine, "engine", plugins=config.plugins)
-    for number, path in enumerate(config.figures):
-        resolve(path, f"figures[{number}]", config.plugins)
-
-
-def serve(grid: Grid, config: Config, shards: Shards, writer: RunWriter, reporter: Reporter) -> None:
+def serve(
+    grid: Grid,
+    config: Config,
+    shards: Shards,
+    writer: RunWriter,
+    reporter: Reporter,
+    algorithm: Algorithm | None = None,
+) -> None:
     """Run all rounds of a federation over a Grid and write its results.
 
     Args:
@@ -86,6 +69,7 @@ def serve(grid: Grid, config: Config, shards: Shards, writer: RunWriter, reporte
         shards: The prepared data; the server uses its manifest only.
         writer: The run directory.
         reporter: Is told of every round.
+        algorithm: The algorithm; without it, the one of the configuration.
 
     Raises:
         FederationError: the federation cannot go on.
@@ -96,8 +80,9 @@ def serve(grid: Grid, config: Config, shards: Shards, writer: RunWriter, reporte
     writer.write_json("data.json", shards.manifest)
     writer.copy(shards.folder / CLIENTS)
     nodes = roll_call(grid, shards.num_clients)
-    federation = federation_of(config, shards)
-    strategy = flower_strategy(client_app.build_algorithm(config), federation, nodes)
+    algorithm = algorithm or build_algorithm(config)
+    federation = build_federation(config, shards, algorithm)
+    strategy = flower_strategy(algorithm, federation, nodes)
     carrier = strategy if isinstance(strategy, Carrier) else None
     first = carrier.state.shared if carrier else federation.initial
     ledger = Ledger(grid, nodes)
@@ -133,20 +118,6 @@ def serve(grid: Grid, config: Config, shards: Shards, writer: RunWriter, reporte
     )
     summary = summarize(Run(writer.folder))
     writer.write_json("summary.json", {**summary, "seconds": time.perf_counter() - start})
-
-
-def federation_of(config: Config, shards: Shards) -> Federation:
-    """Return what the server knows before the first round."""
-    model = client_app.build_model(config, shards)
-    stay = client_app.personal_keys(client_app.build_algorithm(config), model, config)
-    return Federation(
-        config=config,
-        num_clients=shards.num_clients,
-        num_classes=shards.num_classes,
-        shape=shards.shape,
-        model=lambda: client_app.build_model(config, shards),
-        initial={key: tensor for key, tensor in model.state_dict().items() if key not in stay},
-    )
 
 
 def flower_strategy(algorithm: Algorithm, federation: Federation, nodes: dict[int, int]) -> Strategy:

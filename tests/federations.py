@@ -7,7 +7,7 @@ import pandas as pd
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from fedpers import client_app, server_app
+from fedpers import assembly, server_app
 from fedpers.build import build
 from fedpers.config import Config
 from fedpers.engines.local import LocalGrid
@@ -40,9 +40,9 @@ def chosen(strategy: str) -> list[str]:
 def serve(composed: Config, wrap: Callable[[Grid], Grid] = lambda grid: grid) -> Run:
     """Run a federation without the command line."""
     engine = build(composed.engine, "engine", plugins=composed.plugins)
-    _, shards = client_app.open_run(composed.to_json())
+    _, shards = assembly.open_run(composed.to_json())
     folder = Path(str(composed.out))
-    server_app.check(composed, shards)
+    assembly.check(composed, shards)
     engine.run(
         composed,
         shards,

@@ -17,7 +17,7 @@ from torch import Tensor
 from experiments.benchmark.workloads import Workload
 from fedpers import seeds
 from fedpers.algorithm import Federation
-from fedpers.client_app import build_model
+from fedpers.assembly import build_model
 from fedpers.config import Config
 from fedpers.data.shards import Shards
 

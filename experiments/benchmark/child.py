@@ -14,8 +14,8 @@ from typing import Any
 from experiments.benchmark import bare
 from experiments.benchmark.workloads import Workload
 from fedpers import server_app
+from fedpers.assembly import open_run
 from fedpers.build import build
-from fedpers.client_app import open_run
 from fedpers.engines import local, ray  # noqa: F401 - imported before the clock starts
 from fedpers.progress import Silent
 from fedpers.tables import Entry, Row

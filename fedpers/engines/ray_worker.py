@@ -82,7 +82,7 @@ class RayWorker:
     def ready(self) -> UserError | None:
         """Open the data and build the model, so that the first round finds them; return a user's mistake."""
         try:
-            client_app.worker_of(self._caller.run_config)
+            client_app.desk_of(self._caller.run_config)
         except UserError as error:
             return error
         return None

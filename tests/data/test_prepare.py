@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ondisk import write_cifar10_binary
 
-from fedpers.client_app import open_run
+from fedpers.assembly import open_run
 from fedpers.data import prepare as preparing
 from fedpers.data.prepare import hold_out, prepare
 from fedpers.errors import UserError

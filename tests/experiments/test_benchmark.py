@@ -12,7 +12,7 @@ from experiments.benchmark import bare, report
 from experiments.benchmark.child import describe, measure
 from experiments.benchmark.measure import Subject, Timing, run
 from experiments.benchmark.workloads import W1, W2, Workload, scaled
-from fedpers.client_app import build_model
+from fedpers.assembly import build_model
 
 TINY = Workload("tiny", "a test", 6, 3, 8, (8, 8, 1), 4, 4, ("model=mlp", "model.hidden=[8]"))
 

@@ -1,0 +1,109 @@
+"""From a configuration to what a run is made of: model, data, algorithm, and what the server knows of them."""
+
+import shlex
+import threading
+from functools import lru_cache
+
+import torch
+
+from fedpers import seeds
+from fedpers.algorithm import Algorithm, Federation
+from fedpers.build import build, resolve
+from fedpers.config import Config, Spec
+from fedpers.data.prepare import prepare
+from fedpers.data.shards import Shards
+from fedpers.errors import UserError
+from fedpers.models.batch_norm import local_keys
+from fedpers.models.staged import Staged
+
+_building = threading.Lock()
+
+
+def read_config(text: str) -> Config:
+    """Read a configuration: JSON, or what one would write on the command line ("strategy=fedd2s rounds=3")."""
+    if text.startswith("{"):
+        return Config.from_json(text)
+    from fedpers.compose import compose_config
+
+    return compose_config(shlex.split(text))
+
+
+def open_run(text: str) -> tuple[Config, Shards]:
+    """Read a configuration and open its data; a process opens the same data once, whatever else is configured."""
+    config = read_config(text)
+    keys = ("dataset", "partition", "shift", "splits", "public_samples", "seed", "cache", "plugins")
+    with _building:
+        return config, _open_data(Config(**{key: getattr(config, key) for key in keys}).to_json())
+
+
+@lru_cache(maxsize=64)
+def _open_data(text: str) -> Shards:
+    return prepare(Config.from_json(text))
+
+
+def model_specs(config: Config) -> list[Spec]:
+    """Return the architectures: client k owns number k modulo their count. All but `model=mixed` have just one."""
+    return list(config.model["mixture"]) if "mixture" in config.model else [config.model]
+
+
+def build_model(config: Config, shards: Shards, client: int = 0) -> Staged:
+    """Build a client's model with the initial weights that all clients of its architecture share."""
+    specs = model_specs(config)
+    with _building, seeds.seeded_initialization(config.seed, "model"):
+        model: Staged = build(
+            specs[client % len(specs)],
+            "model",
+            plugins=config.plugins,
+            shape=shards.shape,
+            num_classes=shards.num_classes,
+        )
+    return model.to(memory_format=torch.channels_last)
+
+
+def build_algorithm(config: Config) -> Algorithm:
+    """Build the algorithm."""
+    algorithm: Algorithm = build(config.strategy, "strategy", plugins=config.plugins)
+    return algorithm
+
+
+def personal_keys(algorithm: Algorithm, model: Staged, config: Config) -> frozenset[str]:
+    """Return the keys of a model that stay with their client, by the algorithm or by the BatchNorm policy."""
+    return algorithm.personal_keys(model) | local_keys(model, config.batch_norm)
+
+
+def build_federation(config: Config, shards: Shards, algorithm: Algorithm) -> Federation:
+    """Return what the server knows before the first round."""
+    model = build_model(config, shards)
+    stay = personal_keys(algorithm, model, config)
+    return Federation(
+        config=config,
+        num_clients=shards.num_clients,
+        num_classes=shards.num_classes,
+        shape=shards.shape,
+        model=lambda: build_model(config, shards),
+        initial={key: tensor for key, tensor in model.state_dict().items() if key not in stay},
+    )
+
+
+def check(config: Config, shards: Shards) -> None:
+    """Raise a UserError when the algorithm does not fit the model, or an engine or figure cannot be had.
+
+    Nothing has been written yet.
+    """
+    algorithm = build_algorithm(config)
+    models = [build_model(config, shards, number) for number in range(len(model_specs(config)))]
+    for model in models:
+        algorithm.check(model, config)
+        if model.stage_names != models[0].stage_names:
+            raise UserError(
+                f"model.mixture has stages {', '.join(models[0].stage_names)} and {', '.join(model.stage_names)}. "
+                "Accepted: models whose stages have the same names"
+            )
+        if len(models) > 1 and model.state_dict().keys() - algorithm.personal_keys(model):
+            raise UserError(
+                f"strategy={config.choices.get('strategy')} shares weights, which clients of several architectures "
+                "(model.mixture) cannot. Accepted: a strategy that keeps all weights on the clients, or one model"
+            )
+    build(config.engine, "engine", plugins=config.plugins)
+    for number, path in enumerate(config.figures):
+        resolve(path, f"figures[{number}]", config.plugins)

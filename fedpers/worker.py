@@ -1,0 +1,129 @@
+"""What the clients served by one thread have in common: the model, the initial weights, the prepared data.
+
+So a worker builds a model once, not once a client.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+
+from fedpers.algorithm import Algorithm, State, Task
+from fedpers.assembly import build_algorithm, build_model, model_specs, personal_keys
+from fedpers.config import Config
+from fedpers.data.shards import Shards
+from fedpers.device import open_device
+from fedpers.models.batch_norm import reestimate_statistics
+from fedpers.models.staged import Staged
+from fedpers.training import score
+
+
+@dataclass(frozen=True)
+class Loadable:
+    """A model whose weights are set again for every client.
+
+    Args:
+        model: The model.
+        tensors: Its state, aliasing the model's memory.
+        initial: Its initial state.
+        personal: The keys of its state that stay with their client.
+    """
+
+    model: Staged
+    tensors: State
+    initial: State
+    personal: frozenset[str]
+
+    @classmethod
+    def of(cls, model: Staged, personal: frozenset[str]) -> "Loadable":
+        """Remember a model's initial state."""
+        tensors = model.state_dict()
+        return cls(model, tensors, {key: tensor.clone() for key, tensor in tensors.items()}, personal)
+
+    @torch.no_grad()
+    def load(self, received: State, state: State) -> Staged:
+        """Set the model to the initial weights, overlaid by received ones, overlaid by the client's own."""
+        for key, tensor in self.tensors.items():
+            tensor.copy_(state[key] if key in state else received.get(key, self.initial[key]))
+        return self.model
+
+    def is_complete(self, received: State) -> bool:
+        """Tell whether the server sent a complete model."""
+        return all(key in received for key in self.tensors)
+
+
+class Worker:
+    """Serves one client after the other.
+
+    Args:
+        config: The configuration.
+        shards: Its prepared data.
+        algorithm: The algorithm; without it, the one of the configuration.
+    """
+
+    def __init__(self, config: Config, shards: Shards, algorithm: Algorithm | None = None) -> None:
+        """Build the models, on the device, and the algorithm."""
+        self.config, self.shards, self.device = config, shards, open_device(config.device)
+        self.algorithm = algorithm or build_algorithm(config)
+        models = (build_model(config, shards, number).to(self.device) for number in range(len(model_specs(config))))
+        self._models = [Loadable.of(model, personal_keys(self.algorithm, model, config)) for model in models]
+
+    def task(self, client: int, round: int, received: State, state: State) -> Task:
+        """Return what a client sees, its model loaded.
+
+        Args:
+            client: The client's number.
+            round: The round, counted from 1.
+            received: Everything that the server sent, on the worker's device.
+            state: The client's memory, likewise.
+        """
+        loadable = self.loadable(client)
+        return Task(
+            config=self.config,
+            round=round,
+            client=client,
+            data=self.shards.client(client, self.device),
+            initial=loadable.initial,
+            model=loadable.load(received, state),
+            received=received,
+            state=state,
+            personal_keys=loadable.personal,
+        )
+
+    def loadable(self, client: int) -> Loadable:
+        """Return the model of a client's architecture."""
+        return self._models[client % len(self._models)]
+
+    def score(self, task: Task, shared: State) -> dict[str, float]:
+        """Return "model/split/figure" for the personal, the global and the fine-tuned model, as far as they exist.
+
+        Args:
+            task: The client's.
+            shared: What all clients are sent: the global model, where it is complete.
+        """
+        personal = self.algorithm.personalize(task)
+        scores = _score("personal", personal, task)
+        if self.config.finetune_epochs:
+            tuned = dataclasses.replace(task, model=personal)
+            tuned.fit(epochs=self.config.finetune_epochs, purpose="finetune")
+            scores |= _score("finetuned", personal, task)
+        loadable = self.loadable(task.client)
+        if loadable.is_complete(shared):
+            plain = type(self.algorithm).personalize is Algorithm.personalize
+            if plain and not task.state and len(task.received) == len(shared):
+                same = {key: value for key, value in scores.items() if key.startswith("personal/")}
+                scores |= {key.replace("personal", "global", 1): value for key, value in same.items()}
+            else:
+                scores |= _score("global", loadable.load(shared, {}), task)
+        return scores
+
+
+def _score(name: str, model: Staged, task: Task) -> dict[str, float]:
+    if task.config.batch_norm == "reset":
+        reestimate_statistics(model, task.data.train, task.config.batch_size)
+    figures: dict[str, float] = {}
+    for split, data in (("val", task.data.val), ("test", task.data.test)):
+        if len(data):
+            result = score(model, data)
+            figures |= {f"{name}/{split}/{key}": value for key, value in dataclasses.asdict(result).items()}
+    return figures
