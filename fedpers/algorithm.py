@@ -283,6 +283,9 @@ class Algorithm:
     receives: ClassVar[tuple[str, ...]] = (WEIGHTS,)
     """The kinds of tensors that the server may send."""
 
+    reveals: ClassVar[tuple[str, ...]] = ()
+    """The prefixes under which copies of personal tensors may leave a client; none by default."""
+
     def needs(self) -> dict[str, Any]:
         """Return values of top-level keys that this algorithm can work with, where their defaults may not do.
 

@@ -14,7 +14,7 @@ The personal model is w_k, which starts from the initial weights. A client that 
 Deviations: clients start from their own model; the paper minimizes and names no start. λ stands for the paper's λ/α_k.
 With attention=distance the ξ_kj of a client are scaled down where they would leave less than nothing of its own model.
 Of a client that is not sampled the last model stands. Similarity and norm are over parameters; statistics of BatchNorm
-layers stay at home.
+layers stay at home, under `batch_norm=local` their weights, too.
 """
 
 import math
@@ -39,6 +39,7 @@ from fedpers.algorithm import (
 )
 from fedpers.config import Config
 from fedpers.errors import unknown_name
+from fedpers.models.batch_norm import local_keys
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, cross_entropy
 from strategies.parts.personal_layers import all_keys
@@ -59,6 +60,8 @@ class FedAMP(Algorithm):
         self_weight: ξ_kk, for cosine.
         alpha: α, for distance.
     """
+
+    reveals = ("weights",)
 
     lambda_prox: float
     attention: str
@@ -95,7 +98,8 @@ class FedAMP(Algorithm):
             return cross_entropy(model, batch) + self.lambda_prox * half_squared_distance(model, cloud)
 
         loss = task.fit(near if cloud and self.lambda_prox else cross_entropy)
-        send = {MODEL + name: w.detach() for name, w in task.model.named_parameters()}
+        stay = local_keys(task.model, task.config.batch_norm)
+        send = {MODEL + name: w.detach() for name, w in task.model.named_parameters() if name not in stay}
         return Update(send=send, keep=task.personal(), metrics={"loss": loss})
 
     def weights(self, models: Tensor) -> Tensor:

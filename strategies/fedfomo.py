@@ -61,6 +61,7 @@ class FedFomo(Algorithm):
 
     sends = ("weights", "affinity")
     receives = ("weights", "affinity")
+    reveals = ("weights",)
 
     downloads: int
     epsilon: float

@@ -63,6 +63,7 @@ class FedPAC(Algorithm):
 
     sends = ("weights", "heads", "prototypes", "labels")
     receives = ("weights", "heads", "prototypes", "labels")
+    reveals = ("heads",)
 
     lambda_align: float
     head_epochs: int

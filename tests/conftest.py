@@ -15,7 +15,7 @@ from fedpers.config import Config
 from fedpers.results import Run
 
 with contextlib.suppress(ImportError):  # an older PyTorch has no devices written in Python
-    import pretend  # noqa: F401 - before the first gradient, when PyTorch counts its devices
+    from fedpers import emulated  # noqa: F401 - before the first gradient, when PyTorch counts its devices
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,9 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CU
 
 @pytest.fixture
 def pretend():
-    return pytest.importorskip("pretend", reason="this PyTorch has no devices written in Python", exc_type=ImportError)
+    return pytest.importorskip(
+        "fedpers.emulated", reason="this PyTorch has no devices written in Python", exc_type=ImportError
+    )
 
 
 def assert_close(there: Run, here: Run, tolerance: float = 1e-4) -> None:

@@ -1,4 +1,4 @@
-"""A device that is none: the CPU does its work, but tensors of the two do not mix, as on a GPU.
+"""An emulated accelerator: the CPU does its work, but tensors of the two do not mix, as on a GPU.
 
 Code that runs on it creates no tensor in the wrong place. Only last bits may differ: PyTorch picks other kernels.
 """
@@ -21,19 +21,21 @@ class Pretend(torch.Tensor):
 
     @staticmethod
     def __new__(cls, raw: torch.Tensor) -> "Pretend":
+        """Wrap a tensor of the CPU."""
         tensor = torch.Tensor._make_wrapper_subclass(
             cls,
             raw.size(),
             strides=raw.stride(),
             storage_offset=raw.storage_offset(),
             dtype=raw.dtype,
-            device=f"{NAME}:0",
+            device=torch.device(f"{NAME}:0"),
         )
         tensor.raw = raw
         return tensor
 
     @classmethod
-    def __torch_dispatch__(cls, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        """Let the CPU do an operation."""
         return compute(operation, *args, **(kwargs or {}))
 
 
@@ -66,15 +68,19 @@ class Module:
     synchronized = 0
 
     def is_available(self) -> bool:
+        """Tell that it is there."""
         return True
 
     def device_count(self) -> int:
+        """Return how many there are."""
         return 1
 
     def current_device(self) -> int:
+        """Return which one is used."""
         return 0
 
     def is_initialized(self) -> bool:
+        """Tell that nothing need be done first."""
         return True
 
     def _is_in_bad_fork(self) -> bool:
@@ -84,9 +90,11 @@ class Module:
         """Its generators are never used."""
 
     def mem_get_info(self) -> tuple[int, int]:
+        """Return free bytes and all bytes."""
         return self.free, 2**30
 
     def synchronize(self, device: Any = None) -> None:
+        """Count that somebody waited for it."""
         self.synchronized += 1
 
 
