@@ -115,16 +115,18 @@ class Watched(Algorithm):
         given, received = cloned(task.state), cloned(task.received)
         before, modes = cloned(task.model.state_dict()), [p.requires_grad for p in task.model.parameters()]
         update = self._train(task)
+        if [p.requires_grad for p in task.model.parameters()] != modes:
+            self.book.fault("training leaves parameters without gradients: the next client's would not be trained")
         personal = {key: w for key, w in cloned(task.model.state_dict()).items() if key in task.personal_keys}
         if self.eyes.twice:
             with torch.no_grad():
                 for key, tensor in task.model.state_dict().items():
                     tensor.copy_(before[key])
+            for parameter, mode in zip(task.model.parameters(), modes, strict=True):
+                parameter.requires_grad_(mode)
             self._compare(task, update, self._train(dataclasses.replace(task)))
         if not same(given, task.state) or not same(received, task.received):
             self.book.fault(f"training changes what client {task.client} was given: its memory or what it received")
-        if [p.requires_grad for p in task.model.parameters()] != modes:
-            self.book.fault("training leaves parameters without gradients: the next client's would not be trained")
         with self.book.lock:
             self.book.received |= task.received.keys()
         if self.eyes.fails == (task.client, task.round):
