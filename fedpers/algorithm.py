@@ -8,21 +8,16 @@ the server remembers is its `ServerState`, which every method is given and retur
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, ClassVar, Generic, Literal, TypeVar
-
-import torch
 
 from fedpers import seeds
 from fedpers.averaging import weighted_mean
 from fedpers.config import Config
-from fedpers.data.shards import ClientData
 from fedpers.errors import UserError
 from fedpers.models.staged import Staged
-from fedpers.training import Objective, Split, cross_entropy, fit, sgd
-
-State = dict[str, torch.Tensor]
-"""Tensors by name: a model's keys, and extras under a prefix that names their kind ("prototypes/mean")."""
+from fedpers.task import State as State
+from fedpers.task import Task as Task
+from fedpers.task import Update as Update
 
 Purpose = Literal["train", "score"]
 """Why a client is sent something."""
@@ -40,99 +35,6 @@ def kind_of(key: str) -> str:
 def weights_of(state: State) -> State:
     """Return the entries of the model among what travels."""
     return {key: tensor for key, tensor in state.items() if "/" not in key}
-
-
-@dataclass(frozen=True)
-class Update:
-    """What a client's training hands back.
-
-    Args:
-        send: Leaves the client.
-        keep: Becomes the client's state, once its reply has arrived; it never leaves the client.
-        metrics: Figures of this training, written down by name.
-    """
-
-    send: State
-    keep: State
-    metrics: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What one client sees in one round.
-
-    Args:
-        config: The run's configuration.
-        round: The round, counted from 1.
-        client: The client's number (Flower's partition id).
-        data: Its train, validation and test samples.
-        initial: The initial weights that all clients share; not to be changed.
-        model: Initial weights, overlaid by received ones, overlaid by what this client kept. It may be trained in
-            place.
-        received: Everything that the server sent.
-        state: This client's memory after its last successful round; empty at first.
-        personal_keys: Keys of the model that stay with the client, by the algorithm or by the BatchNorm policy.
-    """
-
-    config: Config
-    round: int
-    client: int
-    data: ClientData
-    initial: State
-    model: Staged
-    received: State
-    state: State
-    personal_keys: frozenset[str]
-
-    def is_personal(self, key: str) -> bool:
-        """Tell whether a key of the model stays with the client."""
-        return key in self.personal_keys
-
-    def generator(self, purpose: str) -> torch.Generator:
-        """Return this client's random stream for one purpose in this round."""
-        return seeds.torch_generator(self.config.seed, purpose, round=self.round, client=self.client)
-
-    def fit(
-        self,
-        objective: Objective = cross_entropy,
-        *,
-        data: Split | None = None,
-        epochs: int | None = None,
-        parameters: list[torch.Tensor] | None = None,
-        purpose: str = "train",
-        clip_norm: float | None = None,
-    ) -> float:
-        """Train `model` by the run's SGD, on `data` or the training samples; see `fedpers.training.fit`."""
-        config = self.config
-        trained = list(self.model.parameters()) if parameters is None else parameters
-        return fit(
-            self.model,
-            self.data.train if data is None else data,
-            epochs=config.local_epochs if epochs is None else epochs,
-            batch_size=config.batch_size,
-            optimizer=sgd(trained, config.lr, config.momentum, config.weight_decay),
-            generator=self.generator(purpose),
-            objective=objective,
-            clip_norm=clip_norm,
-            mixed=config.precision == "bf16",
-        )
-
-    @cached_property
-    def keys(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The model's shared keys and its personal keys."""
-        names = self.model.tensors().keys()
-        personal = tuple(name for name in names if name in self.personal_keys)
-        return tuple(name for name in names if name not in self.personal_keys), personal
-
-    def shared(self) -> State:
-        """Return the part of the model's state that may leave the client."""
-        state = self.model.tensors()
-        return {key: state[key] for key in self.keys[0]}
-
-    def personal(self) -> State:
-        """Return the part of the model's state that stays with the client."""
-        state = self.model.tensors()
-        return {key: state[key] for key in self.keys[1]}
 
 
 @dataclass(frozen=True)

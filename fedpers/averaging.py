@@ -7,12 +7,17 @@ from torch import Tensor
 
 
 def weighted_mean(states: Sequence[dict[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
-    """Return the weighted sum of tensors of equal names, added up in the order given; weights sum to 1."""
+    """Return the weighted sum of tensors of equal names, added up in the order given; weights sum to 1.
+
+    To the bit these are the sums of Flower's FedAvg.
+    """
     means = {}
     for key, first in states[0].items():
-        total = _summand(first) * weights[0]
+        start = _summand(first)
+        factors = torch.tensor(weights, dtype=start.dtype).tolist()  # rounded as NumPy rounds them
+        total = start * factors[0]
         scratch = torch.empty_like(total)
-        for state, weight in zip(states[1:], weights[1:], strict=True):
+        for state, weight in zip(states[1:], factors[1:], strict=True):
             total += torch.mul(_summand(state[key]), weight, out=scratch)
         means[key] = _restored(total, first.dtype)
     return means

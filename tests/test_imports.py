@@ -53,6 +53,7 @@ FLOWER = {
     "fedpers/server_app.py",
     "fedpers/records.py",
     "fedpers/packing.py",
+    "fedpers/carrier.py",
     "fedpers/federation.py",
     "fedpers/ledger.py",
     "fedpers/evaluation.py",
@@ -63,6 +64,10 @@ def test_flower_is_met_at_the_border_only() -> None:
     meets = {relative(path) for path in SOURCES if under(imported(path), "flwr")}
     inside = {name for name in meets if name.startswith("fedpers/") and not name.startswith("fedpers/engines/")}
     assert inside == FLOWER
+    algorithms = {name for name in meets if name.startswith("strategies/")}
+    assert algorithms == {"strategies/flower.py"}  # Flower's own strategies are what it offers
+    algorithms = {name for name in meets if name.startswith("strategies/")}
+    assert algorithms == {"strategies/flower.py"}  # Flower's own strategies are what it offers
 
 
 def test_flowers_internals_are_touched_in_one_place() -> None:

@@ -1,14 +1,11 @@
-"""Packing without a file: the bytes of NumPy's own format, the sums of Flower's FedAvg."""
+"""Packing without a file: the bytes of NumPy's own format."""
 
 import pickle
 
 import numpy as np
 import pytest
 import torch
-from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
-from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
-from hypothesis import given
-from hypothesis import strategies as st
+from flwr.app import Array
 
 from fedpers import packing
 
@@ -71,29 +68,3 @@ def test_large_arrays_are_pickled_without_a_copy() -> None:
     assert torch.equal(packing.unpack(found[0]), torch.arange(5000.0))
     assert found[0].numpy().tolist() == list(range(5000))
     assert torch.equal(packing.unpack(found[1]), torch.arange(5.0))
-
-
-@given(st.lists(st.integers(1, 1000), min_size=1, max_size=6), st.integers(0, 2**32 - 1))
-def test_average_is_flowers_to_the_bit(sizes: list[int], seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    replies = [
-        RecordDict(
-            {
-                "arrays": ArrayRecord(
-                    {
-                        "w": torch.randn(3, 2, generator=generator),
-                        "n": torch.randint(9, (), generator=generator),
-                        "h": torch.randn(4, generator=generator).half(),
-                    }
-                ),
-                "metrics": MetricRecord({"num-examples": size}),
-            }
-        )
-        for size in sizes
-    ]
-    expected = aggregate_arrayrecords(replies, "num-examples")
-    weights = [size / sum(sizes) for size in sizes]
-    found = packing.average([reply.array_records["arrays"] for reply in replies], weights)
-    assert {key: (a.dtype, a.shape, a.data) for key, a in found.items()} == {
-        key: (a.dtype, a.shape, a.data) for key, a in expected.items()
-    }

@@ -1,17 +1,12 @@
-"""FedD2S with few numbers: the algorithm of the YAML file, a head on one value, a server, one sample."""
-
-from collections.abc import Callable
+"""FedD2S with few numbers: the algorithm of the YAML file, a head on one value, a server half, one sample."""
 
 import torch
-from by_hand import from_yaml
+from by_hand import Half, federation, from_yaml
 from torch import nn
-from toys import three_parameters
 
-from fedpers.config import Config
-from fedpers.federation import Federation
 from fedpers.training import Split
 from strategies.fedd2s import FedD2S
-from strategies.fedd2s.server import HeadServer, make_head
+from strategies.parts.heads import make_head
 
 ONE = Split(torch.tensor([[1.0]]), torch.tensor([0]))
 
@@ -36,7 +31,6 @@ def head_with(weights: tuple[float, float]) -> nn.Sequential:
     return head.requires_grad_(False)
 
 
-def server(config: Callable[..., Config], algorithm: FedD2S) -> HeadServer:
-    """Return the server half in a federation of one client."""
-    federation = Federation(config(), {0: 1}, 2, (1, 1, 1), three_parameters, {})
-    return algorithm.server(federation)
+def server(**changes: object) -> Half:
+    """Return the server half, with its state, in a federation of four clients."""
+    return Half(make(**changes).server(federation()))

@@ -8,8 +8,8 @@ import torch
 from federations import chosen, metric_files, record
 from flwr.serverapp.strategy import Strategy
 
-from fedpers import client_app, records
-from fedpers.algorithm import Client, Task, Update
+from fedpers import client_app, records, server_app
+from fedpers.algorithm import Algorithm, Task, Update
 from fedpers.build import build, resolve
 from fedpers.compose import group_choices
 from fedpers.config import Config
@@ -24,7 +24,7 @@ def test_yaml_is_the_schema(name: str, config) -> None:
     assert re.match(rf"# python -m fedpers\.run .*strategy={name}\b", lines[0])
     spec = config(f"strategy={name}").strategy
     algorithm = build(spec, "strategy")
-    assert isinstance(algorithm, Client)
+    assert isinstance(algorithm, Algorithm)
     assert dataclasses.is_dataclass(algorithm)
     with pytest.raises(dataclasses.FrozenInstanceError):
         algorithm.anything = 1
@@ -62,24 +62,28 @@ def test_same_seed_same_bits_whatever_the_threads(name: str, federate) -> None:
 @every_strategy
 def test_personal_keys_never_leave_their_client(name: str, federate, config) -> None:
     recorder, _ = record(federate, *chosen(name))
-    algorithm = build(config(f"strategy={name}").strategy, "strategy")
+    settings: Config = config(*chosen(name))
+    _, shards = client_app.open_run(settings.to_json())
+    personal = client_app.build_algorithm(settings).personal_keys(client_app.build_model(settings, shards))
     assert len(recorder.replies) == 12
     for reply in recorder.replies:
         assert len(reply.content.array_records) == 1
         for key in reply.content.array_records[records.ARRAYS]:
-            assert "/" in key or not algorithm.is_personal(key)
+            assert "/" in key or key not in personal
 
 
 Memory = dict[tuple[int, int], dict[str, torch.Tensor]]
 
 
-def watch_memory(monkeypatch, algorithm: type[Client], fails: tuple[int, int] | None = None) -> tuple[Memory, Memory]:
+def watch_memory(
+    monkeypatch, algorithm: type[Algorithm], fails: tuple[int, int] | None = None
+) -> tuple[Memory, Memory]:
     """Return what every (client, round) was given as state and what it kept; one of them may fail at its end."""
     given: Memory = {}
     kept: Memory = {}
     original = algorithm.train
 
-    def train(self: Client, task: Task) -> Update:
+    def train(self: Algorithm, task: Task) -> Update:
         given[task.client, task.round] = {key: value.clone() for key, value in task.state.items()}
         update = original(self, task)
         if (task.client, task.round) == fails:
@@ -139,20 +143,11 @@ def test_unseen_clients_are_served_and_never_train(name: str, federate) -> None:
 
 
 @every_strategy
-def test_server_half_is_a_flower_strategy(name: str, config) -> None:
-    from fedpers.federation import Federation
-
-    settings: Config = config(f"strategy={name}")
+def test_server_half_is_carried_by_a_flower_strategy(name: str, config) -> None:
+    settings: Config = config(*chosen(name))
     _, shards = client_app.open_run(settings.to_json())
-    federation = Federation(
-        config=settings,
-        nodes={0: 1},
-        num_classes=10,
-        shape=shards.shape,
-        model=lambda: client_app.build_model(settings, shards),
-        initial={},
-    )
-    assert isinstance(build(settings.strategy, "strategy").server(federation), Strategy)
+    algorithm, federation = client_app.build_algorithm(settings), server_app.federation_of(settings, shards)
+    assert isinstance(server_app.flower_strategy(algorithm, federation, {0: 1}), Strategy)
 
 
 @pytest.mark.parametrize("policy", ["aggregate", "local", "reset"])

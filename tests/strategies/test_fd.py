@@ -4,33 +4,26 @@ import math
 
 import pytest
 import torch
-from by_hand import LOG2, LOG3, from_yaml
+from by_hand import LOG2, LOG3, Half, federation, from_yaml
 from federations import record
-from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from toys import make_task, three_parameters
 
 from fedpers import records
-from fedpers.engines.identity import assume_server_identity
+from fedpers.algorithm import State
 from fedpers.errors import UserError
-from fedpers.federation import Federation
 from fedpers.training import Batch, Split, cross_entropy
-from strategies.fd import CLASS, COUNT, FD, MEAN, TARGET, AverageServer, average_outputs
+from strategies.fd import CLASS, COUNT, FD, MEAN, TARGET, average_outputs
 
 
-def server(config, num_classes: int = 2, lambda_kd: float = 0.1) -> AverageServer:
-    federation = Federation(config(), {0: 1, 1: 2, 2: 3}, num_classes, (1, 1, 1), three_parameters, {})
-    return FD(lambda_kd).server(federation)
+def server(num_classes: int = 2, lambda_kd: float = 0.1) -> Half:
+    return Half(FD(lambda_kd).server(federation(num_clients=3, num_classes=num_classes)))
 
 
-def reply(client: int, mean: list[list[float]], count: list[int]) -> Message:
-    assume_server_identity()
-    call = Message(RecordDict(), dst_node_id=client + 1, message_type="train")
-    arrays = ArrayRecord({MEAN: torch.tensor(mean), COUNT: torch.tensor(count)})
-    metrics = MetricRecord({records.NUM_EXAMPLES: sum(count), "loss": 1.0})
-    return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=call)
+def answer(mean: list[list[float]], count: list[int]) -> State:
+    return {MEAN: torch.tensor(mean), COUNT: torch.tensor(count)}
 
 
-def sent_to(half: AverageServer, client: int) -> dict[int, list[float]]:
+def sent_to(half: Half, client: int) -> dict[int, list[float]]:
     """Return the targets that a client is sent, by class."""
     state = half.send_to(client, 2)
     return {c: row.tolist() for c, row in zip(state[CLASS].tolist(), state[TARGET], strict=True)} if state else {}
@@ -48,42 +41,43 @@ def test_class_means_by_hand() -> None:
     assert count.tolist() == [0, 2]
 
 
-def test_target_excludes_ones_own(config) -> None:
-    half = server(config)
+def test_target_excludes_ones_own() -> None:
+    half = server()
     answers = [[[0.5, 0.5], [0.25, 0.75]], [[0.75, 0.25], [0.0, 1.0]], [[1.0, 0.0], [0.5, 0.5]]]
     sizes = [[1, 1], [100, 1], [1, 7]]  # which weigh nothing
-    half.aggregate_train(1, [reply(k, answers[k], sizes[k]) for k in (2, 0, 1)])
+    half.aggregate(1, {k: answer(answers[k], sizes[k]) for k in (2, 0, 1)})
     assert sent_to(half, 0) == {0: [0.875, 0.125], 1: [0.25, 0.75]}
     assert sent_to(half, 1) == {0: [0.75, 0.25], 1: [0.375, 0.625]}
     assert sent_to(half, 2) == {0: [0.625, 0.375], 1: [0.125, 0.875]}
 
 
-def test_a_class_that_nobody_else_holds_has_no_target(config) -> None:
-    half = server(config, num_classes=3)
-    half.aggregate_train(
+def test_a_class_that_nobody_else_holds_has_no_target() -> None:
+    half = server(num_classes=3)
+    half.aggregate(
         1,
-        [
-            reply(0, [[0.5, 0.5, 0.0], [0.0, 0.25, 0.75]], [4, 0, 1]),
-            reply(1, [[0.0, 1.0, 0.0]], [0, 2, 0]),
-            reply(2, [[0.25, 0.75, 0.0], [0.0, 0.5, 0.5]], [1, 1, 0]),
-        ],
+        {
+            0: answer([[0.5, 0.5, 0.0], [0.0, 0.25, 0.75]], [4, 0, 1]),
+            1: answer([[0.0, 1.0, 0.0]], [0, 2, 0]),
+            2: answer([[0.25, 0.75, 0.0], [0.0, 0.5, 0.5]], [1, 1, 0]),
+        },
     )
     assert sent_to(half, 0) == {0: [0.25, 0.75, 0.0], 1: [0.0, 0.75, 0.25]}  # class 2 is client 0's alone
     assert sent_to(half, 1) == {0: [0.375, 0.625, 0.0], 1: [0.0, 0.5, 0.5], 2: [0.0, 0.25, 0.75]}
 
 
-def test_one_client_alone_is_never_taught(config) -> None:
-    half = server(config)
+def test_one_client_alone_is_never_taught() -> None:
+    half = server()
     assert half.send_to(0, 1) == {}
-    half.aggregate_train(1, [reply(0, [[0.5, 0.5]], [2, 0])])
+    half.aggregate(1, {0: answer([[0.5, 0.5]], [2, 0])})
     assert half.send_to(0, 2) == {}
     assert sent_to(half, 1) == {0: [0.5, 0.5]}
+    assert half.send_to(1, 1, "score") == {}  # nobody is scored by targets
 
 
-def test_a_client_that_is_away_keeps_serving_its_old_averages(config) -> None:
-    half = server(config)
-    half.aggregate_train(1, [reply(0, [[0.5, 0.5]], [2, 0]), reply(1, [[1.0, 0.0]], [2, 0])])
-    half.aggregate_train(2, [reply(1, [[0.75, 0.25]], [2, 0])])
+def test_a_client_that_is_away_keeps_serving_its_old_averages() -> None:
+    half = server()
+    half.aggregate(1, {0: answer([[0.5, 0.5]], [2, 0]), 1: answer([[1.0, 0.0]], [2, 0])})
+    half.aggregate(2, {1: answer([[0.75, 0.25]], [2, 0])})
     assert sent_to(half, 1) == {0: [0.5, 0.5]}
     assert sent_to(half, 2) == {0: [0.625, 0.375]}
 

@@ -1,15 +1,14 @@
 """FedAMP: whom the server attends to, a client's step by hand, and Local as its limit."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
-from by_hand import from_yaml, numbers
+from by_hand import Half, federation, from_yaml, numbers
 from toys import make_task, three_parameters
 
 from fedpers.errors import UserError
-from strategies.fedamp import CloudServer, FedAMP
+from strategies.fedamp import CLOUD, MODEL, FedAMP
 
 # x = 1 with label 0, scale 2, head (0, 0), lr 1: the cross-entropy's gradient is (-1, 1) for the head, 0 for the scale.
 
@@ -32,22 +31,22 @@ def test_fedamp_attends_to_similar_models() -> None:
 
 
 def test_fedamp_server_mixes_the_last_models() -> None:
-    federation = SimpleNamespace(nodes=dict.fromkeys(range(3)), initial={})
-    server = CloudServer(federation, fedamp(attention="distance", sigma=1.0, alpha=1.0))  # type: ignore[arg-type]
+    server = Half(fedamp(attention="distance", sigma=1.0, alpha=1.0).server(federation(num_clients=3)))
     assert server.send_to(0, 1) == {}
-    server.aggregate(1, {0: {"model/w": torch.tensor([0.0])}, 2: {"model/w": torch.tensor([5.0])}})
+    server.aggregate(1, {0: {MODEL + "w": torch.tensor([0.0])}, 2: {MODEL + "w": torch.tensor([5.0])}})
     assert server.send_to(1, 2) == {}
-    server.aggregate(2, {0: {"model/w": torch.tensor([4.0])}})  # client 2's 5.0 stands
-    assert server.send_to(0, 3)["cloud/w"].tolist() == pytest.approx([4 + 1 / math.e])
-    assert server.send_to(2, 3)["cloud/w"].tolist() == pytest.approx([5 - 1 / math.e])
+    server.aggregate(2, {0: {MODEL + "w": torch.tensor([4.0])}})  # client 2's 5.0 stands
+    assert server.send_to(0, 3)[CLOUD + "w"].tolist() == pytest.approx([4 + 1 / math.e])
+    assert server.send_to(2, 3)[CLOUD + "w"].tolist() == pytest.approx([5 - 1 / math.e])
+    assert server.send_to(2, 3, "score") == {}
 
 
 def test_fedamp_is_held_near_the_mixture() -> None:
-    received = {"cloud/base.weight": torch.tensor([3.0]), "cloud/head.weight": torch.tensor([[0.5], [-0.5]])}
+    received = {CLOUD + "base.weight": torch.tensor([3.0]), CLOUD + "head.weight": torch.tensor([[0.5], [-0.5]])}
     client = fedamp()
     update = client.train(make_task(three_parameters(2.0), client, [[1.0]], [0], received=received))
     assert numbers(update.keep) == pytest.approx([2.4, 1.2, -1.2])
-    assert numbers(update.send, "model/") == numbers(update.keep)
+    assert numbers(update.send, MODEL) == numbers(update.keep)
     assert update.metrics["loss"] == pytest.approx(math.log(2) + 0.2 * 1.5)
 
 

@@ -1,14 +1,12 @@
 """FedDyn: a client and the server by hand."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
-from by_hand import from_yaml, named, numbers, sigmoid
+from by_hand import Half, federation, from_yaml, named, numbers, sigmoid
 from toys import make_task, three_parameters
 
 from fedpers.errors import UserError
-from strategies.feddyn import DynamicServer, FedDyn
+from strategies.feddyn import FedDyn
 
 # x = 1 with label 0, scale 2, head (0, 0), lr 1: the cross-entropy's gradient is (-1, 1) for the head, 0 for the scale.
 
@@ -30,16 +28,15 @@ def test_feddyn_squares_the_norm() -> None:
 
 def test_feddyn_server_by_hand() -> None:
     """Of 4 clients 2 are sampled, w_t = 1, they send 2 and 4: h = -0.4 / 4 * (1 + 3), w = 3 - h / 0.4."""
-    federation = SimpleNamespace(nodes=dict.fromkeys(range(4)), initial=three_parameters().state_dict())
-    federation.model = three_parameters
-    server = DynamicServer(0.4, federation)  # type: ignore[arg-type]
-    server.current = {key: torch.ones_like(value) for key, value in federation.initial.items()}
-    sent = {
-        n: {key: torch.full_like(v, value) for key, v in federation.initial.items()} for n, value in ((0, 2), (3, 4))
-    }
+    initial = {key: torch.ones_like(value) for key, value in three_parameters().tensors().items()}
+    server = Half(FedDyn(alpha=0.4).server(federation(num_clients=4, initial=initial)))
+    sent = {n: {key: torch.full_like(v, value) for key, v in initial.items()} for n, value in ((0, 2), (3, 4))}
     state = server.aggregate(1, sent)
     assert numbers(state) == pytest.approx([4, 4, 4])
-    assert server.h["base.weight"].tolist() == pytest.approx([-0.4])
+    assert server.state.h["base.weight"].tolist() == pytest.approx([-0.4])
+    # again: h goes on to -0.4 - 0.4 / 4 * ((2 - 4) + (4 - 4)) = -0.2, w = 3 + 0.2 / 0.4
+    assert numbers(server.aggregate(2, sent)) == pytest.approx([3.5, 3.5, 3.5])
+    assert server.state.h["base.weight"].tolist() == pytest.approx([-0.2])
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,10 @@
 
 import dataclasses
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
-from by_hand import from_yaml, numbers, sigmoid
+from by_hand import Half, federation, from_yaml, numbers, sigmoid
 from federations import metric_files, personal
 from toys import make_task, three_parameters
 
@@ -14,7 +13,7 @@ from fedpers.algorithm import Task
 from fedpers.config import Config
 from fedpers.errors import UserError
 from fedpers.training import Split
-from strategies.fedfomo import CLIENTS, GAINS, MODEL, FedFomo, ModelServer
+from strategies.fedfomo import CLIENTS, GAINS, MODEL, FedFomo
 
 FEW = ["participation=0.5", "partition.max_samples=16", "partition.min_samples=3", "unseen=0.25"]
 # x = 1 with label 0, one's own scale 2 and head (0, 0): the loss is log 2; with head (a, -a) it is log(1 + exp(-4 a)).
@@ -81,9 +80,9 @@ def test_validation_samples_judge_if_there_are_any() -> None:
     assert fomo().mix(task)[4] == pytest.approx(gain(1))
 
 
-def server(rule: FedFomo, seed: int = 0) -> ModelServer:
+def server(rule: FedFomo, seed: int = 0) -> Half:
     """A server that has heard of clients 0 to 4, client 0 having tried three of them."""
-    half = ModelServer(SimpleNamespace(nodes=dict.fromkeys(range(6)), config=Config(seed=seed)), rule)  # type: ignore[arg-type]
+    half = Half(rule.server(federation(Config(seed=seed), num_clients=6)))
     assert half.send_to(0, 1) == {}
     none = {CLIENTS: torch.zeros(0, dtype=torch.int64), GAINS: torch.zeros(0)}
     half.aggregate(1, {client: none | {MODEL + "w": torch.tensor([float(client)])} for client in range(5)})
@@ -92,13 +91,20 @@ def server(rule: FedFomo, seed: int = 0) -> ModelServer:
     return half
 
 
+def choose(half: Half, client: int, round: int) -> list[int]:
+    """Return whose models a client is sent, in their order."""
+    chosen = half.send_to(client, round)[CLIENTS].tolist()
+    assert chosen == half.server.choose(half.state, client, round)
+    return chosen
+
+
 def test_server_sends_what_was_worth_most() -> None:
     half = server(fomo(2, 0.0))
     assert {key: w.tolist() for key, w in half.send_to(0, 3).items()} == {CLIENTS: [3, 2], MODEL + "w": [[3], [2]]}
     again = {CLIENTS: torch.tensor([3]), GAINS: torch.tensor([-1.75])}  # gains add up: 2 - 1.75 < 0.5
     half.aggregate(3, {0: again | {MODEL + "w": torch.tensor([11.0])}})
-    assert half.choose(0, 4) == [2, 3]
-    assert server(fomo(9, 0.0)).choose(0, 3) == [3, 2, 4, 1]  # the untried before what did harm
+    assert choose(half, 0, 4) == [2, 3]
+    assert choose(server(fomo(9, 0.0)), 0, 3) == [3, 2, 4, 1]  # the untried before what did harm
     assert set(half.send_to(4, 4)[MODEL + "w"].flatten().tolist()) <= {
         11.0,
         1.0,
@@ -109,13 +115,14 @@ def test_server_sends_what_was_worth_most() -> None:
 
 def test_choice_is_drawn_by_seed_round_and_client() -> None:
     half = server(fomo(2, 1.0))
-    drawn = [tuple(half.choose(client, round)) for client in (1, 2, 5) for round in range(20)]
-    assert drawn == [tuple(server(fomo(2, 1.0)).choose(c, round)) for c in (1, 2, 5) for round in range(20)]
-    assert drawn != [tuple(server(fomo(2, 1.0), seed=1).choose(c, round)) for c in (1, 2, 5) for round in range(20)]
+    drawn = [tuple(choose(half, client, round)) for client in (1, 2, 5) for round in range(20)]
+    again, other = server(fomo(2, 1.0)), server(fomo(2, 1.0), seed=1)
+    assert drawn == [tuple(choose(again, client, round)) for client in (1, 2, 5) for round in range(20)]
+    assert drawn != [tuple(choose(other, client, round)) for client in (1, 2, 5) for round in range(20)]
     assert len(set(drawn)) > 10
     assert all(len(set(pair)) == 2 for pair in drawn)
-    assert {tuple(half.choose(0, round)) for round in range(20)} > {(3, 2)}  # a large epsilon forgets worth
-    untried = {server(fomo(1, 0.0)).choose(5, round)[0] for round in range(40)}
+    assert {tuple(choose(half, 0, round)) for round in range(20)} > {(3, 2)}  # a large epsilon forgets worth
+    untried = {choose(server(fomo(1, 0.0)), 5, round)[0] for round in range(40)}
     assert untried == {0, 1, 2, 3, 4}  # equals in random order
 
 

@@ -1,19 +1,17 @@
 """FedPAC: a client's step and the server's program by hand, FedRep as its limit."""
 
-import dataclasses
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
-from by_hand import from_yaml, sigmoid
+from by_hand import Half, federation, from_yaml, sigmoid
 from federations import metric_files, personal
 from toys import make_task, three_parameters
 
 from fedpers.algorithm import Task
 from fedpers.errors import UserError
-from strategies.fedpac import HEAD, MOMENTS, VARIANCE, CollaborationServer, FedPAC, mixing_weights
-from strategies.fedproto import CLASS, COUNT, GLOBAL, MEAN
+from strategies.fedpac import HEAD, MOMENTS, VARIANCE, FedPAC, mixing_weights
+from strategies.parts.prototypes import CLASS, COUNT, GLOBAL, MEAN
 
 CENTROID = {GLOBAL: torch.tensor([[1.0]]), CLASS: torch.tensor([0])}
 MIXED = {HEAD + "head.weight": torch.tensor([[0.5], [-0.5]])}
@@ -25,8 +23,7 @@ def pac(lambda_align: float = 0.5, head_epochs: int = 1, mix_heads: bool = True)
 
 def given(inputs: list[list[float]], labels: list[int], **changes: object) -> Task:
     """A task whose head is personal, as the model says."""
-    task = make_task(three_parameters(2.0), pac(), inputs, labels, **changes)
-    return dataclasses.replace(task, is_personal=pac().personal_keys(task.model).__contains__)
+    return make_task(three_parameters(2.0), pac(), inputs, labels, **changes)
 
 
 def test_a_step_by_hand() -> None:
@@ -102,18 +99,18 @@ def reply(scale: float, head: float, count: list[int], moments: list[list[float]
 
 
 def test_server_by_hand() -> None:
-    server = CollaborationServer(SimpleNamespace(nodes=dict.fromkeys(range(4)), num_classes=2))  # type: ignore[arg-type]
+    server, sizes = Half(pac().server(federation(num_clients=4))), {0: 6, 2: 2, 3: 6}
     assert server.send_to(0, 1) == {}
     far = reply(7.0, 8.0, [0, 2], [[0.0], [2.0]], 3.0)
-    mean = server.aggregate(1, {0: reply(4.0, 0.0, [6, 0], [[0.0], [0.0]], 1.0), 2: far})
+    mean = server.aggregate(1, {0: reply(4.0, 0.0, [6, 0], [[0.0], [0.0]], 1.0), 2: far}, sizes)
     assert {key: w.tolist() for key, w in mean.items()} == {"base.weight": [4.75]}  # (6 * 4 + 2 * 7) / 8
     assert server.send_to(0, 2)[HEAD + "w"].tolist() == [1]  # 7/8 * 0 + 1/8 * 8
     assert server.send_to(2, 2)[HEAD + "w"].tolist() == [5]  # 3/8 * 0 + 5/8 * 8
     sent = server.send_to(1, 2)
     assert {key: w.tolist() for key, w in sent.items()} == {GLOBAL: [[4], [7]], CLASS: [0, 1]}
-    server.aggregate(2, {0: reply(4.0, 4.0, [6, 0], [[0.0], [0.0]], 1.0)})  # client 2's numbers stand
+    server.aggregate(2, {0: reply(4.0, 4.0, [6, 0], [[0.0], [0.0]], 1.0)}, sizes)  # client 2's numbers stand
     assert server.send_to(2, 3)[HEAD + "w"].tolist() == [6.5]
-    server.aggregate(3, {3: reply(4.0, math.nan, [6, 0], [[0.0], [0.0]], 1.0)})
+    server.aggregate(3, {3: reply(4.0, math.nan, [6, 0], [[0.0], [0.0]], 1.0)}, sizes)
     assert server.send_to(2, 4)[HEAD + "w"].tolist() == [6.5]
     assert HEAD + "w" not in server.send_to(3, 4)
 

@@ -1,16 +1,16 @@
 """FedProto: by hand, its inference, its server, and Local as its limit."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
-from by_hand import from_yaml
+from by_hand import Half, federation, from_yaml
 from federations import personal
 from toys import make_task, three_parameters
 
 from fedpers.errors import UserError
-from strategies.fedproto import CLASS, COUNT, GLOBAL, MEAN, FedProto, NearestPrototype, PrototypeServer
+from strategies.fedproto import FedProto
+from strategies.parts.prototypes import CLASS, COUNT, GLOBAL, MEAN
 
 GIVEN = {GLOBAL: torch.tensor([[1.0]]), CLASS: torch.tensor([0])}
 
@@ -39,12 +39,6 @@ def test_classes_without_a_prototype_are_not_pulled() -> None:
     assert update.metrics["loss"] == pytest.approx(math.log(2) + 0.5 / 2)
 
 
-def test_nearest_prototype_by_hand() -> None:
-    head = NearestPrototype(torch.tensor([[0.0, 0.0], [3.0, 4.0]]), torch.tensor([2, 0]), 4)
-    assert head(torch.tensor([[0.0, 0.0]])).tolist() == [[-25, -26, 0, -26]]
-    assert head(torch.tensor([[[3.0], [3.0]]])).argmax(1).tolist() == [0]
-
-
 def test_personal_model_is_the_nearest_prototype_or_the_classifier() -> None:
     given = {GLOBAL: torch.tensor([[5.0], [2.0]]), CLASS: torch.tensor([0, 1])}
     task = make_task(three_parameters(1.0, (1.0, -1.0)), proto(), [[1.0]], [0], received=given)
@@ -55,8 +49,8 @@ def test_personal_model_is_the_nearest_prototype_or_the_classifier() -> None:
 
 
 def test_server_weighs_by_samples_and_remembers_absent_clients() -> None:
-    federation = SimpleNamespace(nodes={0: 10, 1: 11, 2: 12}, num_classes=3)
-    server = PrototypeServer(federation)  # type: ignore[arg-type]
+    server = Half(proto().server(federation(num_clients=3, num_classes=3)))
+    assert server.state.shared == {}
     own = {MEAN: torch.tensor([[1.0, 0.0], [2.0, 2.0]]), COUNT: torch.tensor([3, 0, 1])}
     other = {MEAN: torch.tensor([[9.0, 9.0]]), COUNT: torch.tensor([0, 2, 0])}
     server.aggregate(1, {0: own, 1: other})

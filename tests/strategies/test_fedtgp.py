@@ -4,14 +4,13 @@ import math
 
 import pytest
 import torch
-from by_hand import from_yaml
+from by_hand import Half, federation, from_yaml
 from federations import personal
 from toys import make_task, three_parameters
 
 from fedpers.errors import UserError
-from fedpers.federation import Federation
-from strategies.fedproto import CLASS, COUNT, GLOBAL, MEAN
-from strategies.fedtgp import FedTGP, TrainingServer, contrast, widest_gap
+from strategies.fedtgp import FedTGP, contrast, widest_gap
+from strategies.parts.prototypes import CLASS, COUNT, GLOBAL, MEAN
 
 
 def tgp(inference: str = "prototype", max_margin: float = 100.0, server_epochs: int = 200) -> FedTGP:
@@ -53,17 +52,15 @@ def test_the_margin_by_hand() -> None:
     assert widest_gap(means[:1], torch.tensor([0])).item() == 0
 
 
-@pytest.fixture
-def make_server(config):
-    federation = Federation(config(), {0: 1, 1: 2, 2: 3}, 10, (1, 1, 1), three_parameters, {})
-    return lambda **changes: TrainingServer(tgp(**changes), federation)
+def make_server(**changes: float) -> Half:
+    return Half(tgp(**changes).server(federation(num_clients=3, num_classes=10)))
 
 
 def sent(mean: list[list[float]], count: list[int]) -> dict[str, torch.Tensor]:
     return {MEAN: torch.tensor(mean), COUNT: torch.tensor(count)}
 
 
-def test_trained_prototypes_are_nearest_to_their_class_and_further_apart(make_server) -> None:
+def test_trained_prototypes_are_nearest_to_their_class_and_further_apart() -> None:
     """Two clients, classes 0, 3 and 9; the centers of 0 and 3 are only 1 apart."""
     clients = {
         0: sent([[0.0, 0.0], [1.0, 0.0]], [4, 0, 0, 2, 0, 0, 0, 0, 0, 0]),
@@ -79,7 +76,7 @@ def test_trained_prototypes_are_nearest_to_their_class_and_further_apart(make_se
     assert server.diagnostics["margin"] == pytest.approx(math.hypot(0.5, 2.5))
 
 
-def test_absent_clients_are_remembered_and_training_goes_on(make_server) -> None:
+def test_absent_clients_are_remembered_and_training_goes_on() -> None:
     server = make_server(server_epochs=3)
     server.aggregate(1, {0: sent([[0.0, 0.0]], [4, *[0] * 9]), 1: sent([[3.0, 4.0]], [0, 2, *[0] * 8])})
     before = server.diagnostics["prototype_loss"]
@@ -89,7 +86,7 @@ def test_absent_clients_are_remembered_and_training_goes_on(make_server) -> None
     assert server.diagnostics["prototype_loss"] < before
 
 
-def test_the_largest_margin_bounds_the_margin(make_server) -> None:
+def test_the_largest_margin_bounds_the_margin() -> None:
     server = make_server(max_margin=2.0)
     server.aggregate(1, {0: sent([[0.0, 0.0], [3.0, 4.0]], [1, 1, *[0] * 8])})
     assert server.diagnostics["margin"] == 2

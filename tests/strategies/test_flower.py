@@ -1,15 +1,17 @@
 """Flower's own strategies between a seeded sampling and an ordering of the replies."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
-from by_hand import from_yaml
+import torch
+from by_hand import federation, from_yaml
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
+from fedpers import records
+from fedpers.carrier import BringsStrategy
 from fedpers.compose import group_choices
+from fedpers.engines.identity import assume_server_identity
 from fedpers.errors import UserError
-from strategies.flower import Flower
+from strategies.flower import Flower, cast_like
 
 NAMES = [name for name in group_choices("strategy") if name.startswith("flower_")]
 
@@ -32,10 +34,13 @@ def test_fedavg_as_a_limit(name: str, federate) -> None:
 
 def test_fedadam_moves_as_its_equations_say() -> None:
     """One weight, one round: x + eta sqrt(1 - beta2^2) / (1 - beta1^2) m / (sqrt(v) + tau), m = (1 - beta1) d, ..."""
-    federation = SimpleNamespace(nodes={0: 0}, initial={}, sample=lambda round: [])
+    assume_server_identity()
     options = {"eta": 0.1, "beta_1": 0.9, "beta_2": 0.99, "tau": 0.001}
-    server = Flower(name="FedAdam", options=options).server(federation)  # type: ignore[arg-type]
-    assert list(server.configure_train(1, one_weight(2.0), ConfigRecord(), None)) == []  # type: ignore[arg-type]
+    algorithm = Flower(name="FedAdam", options=options)
+    assert isinstance(algorithm, BringsStrategy)
+    server = algorithm.flower_strategy(federation(num_clients=1), {0: 0})
+    (sent,) = server.configure_train(1, one_weight(2.0), ConfigRecord(), None)  # type: ignore[arg-type]
+    assert sent.metadata.dst_node_id == 0
     content = RecordDict({"arrays": one_weight(2.5), "metrics": MetricRecord({"num-examples": 3, "loss": 1.0})})
     reply = Message(content, reply_to=Message(RecordDict(), dst_node_id=0, message_type="train"))
     arrays, _ = server.aggregate_train(1, [reply])
@@ -43,6 +48,14 @@ def test_fedadam_moves_as_its_equations_say() -> None:
     eta = 0.1 * np.sqrt(1 - 0.99**2) / (1 - 0.9**2)
     assert arrays is not None
     assert arrays["w"].numpy().tolist() == pytest.approx([2 + eta * m / (np.sqrt(v) + 0.001)])
+
+
+def test_integer_buffers_keep_their_type() -> None:
+    averaged = ArrayRecord({"num_batches_tracked": torch.tensor(2.6, dtype=torch.float64), "w": torch.tensor([1.5])})
+    cast = records.from_record(cast_like(averaged, {"num_batches_tracked": torch.tensor(0), "w": torch.zeros(1)}))
+    assert cast["num_batches_tracked"].dtype == torch.int64
+    assert cast["num_batches_tracked"].item() == 3
+    assert cast["w"].tolist() == [1.5]
 
 
 def one_weight(value: float) -> ArrayRecord:

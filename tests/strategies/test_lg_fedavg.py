@@ -1,6 +1,7 @@
 """LG-FedAvg: by hand, and Local and FedAvg as its ends."""
 
 import pytest
+import zoo
 from by_hand import from_yaml
 from federations import personal
 from toys import make_task, three_parameters
@@ -23,9 +24,11 @@ def test_lg_fedavg_shares_the_last_stages(federate) -> None:
     """The trap: the first layers are what stays."""
     run = federate("strategy=lg_fedavg")
     assert set(run.traffic[run.traffic.direction == "up"].kind) == {"weights", "metrics"}
-    client = from_yaml("lg_fedavg")
-    assert client.is_personal("conv1.0.weight")
-    assert not client.is_personal("head.bias")
+    model = zoo.from_yaml("cnn", (1, 28, 28), 10)
+    personal_keys = from_yaml("lg_fedavg").personal_keys(model)
+    assert "conv1.0.weight" in personal_keys
+    assert "head.bias" not in personal_keys
+    assert personal_keys < set(model.tensors())
 
 
 def test_lg_fedavg_at_its_ends(federate) -> None:

@@ -1,14 +1,12 @@
 """SCAFFOLD: a client and the server by hand, and FedAvg in its first round."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
-from by_hand import named, numbers, sigmoid
+from by_hand import Half, federation, named, numbers, sigmoid
 from toys import make_task, three_parameters
 
 from fedpers.errors import UserError
-from strategies.scaffold import ControlServer, Scaffold
+from strategies.scaffold import Scaffold
 
 # x = 1 with label 0, scale 2, head (0, 0), lr 1: the cross-entropy's gradient is (-1, 1) for the head, 0 for the scale.
 
@@ -32,13 +30,15 @@ def test_scaffold_divides_by_its_steps() -> None:
 
 
 def test_scaffold_server_moves_c_by_the_sampled_share() -> None:
-    server = ControlServer(SimpleNamespace(nodes=dict.fromkeys(range(4)), initial={}))  # type: ignore[arg-type]
+    server = Half(Scaffold().server(federation(num_clients=4)))
+    assert server.send_to(1, 1) == {}
     sent = {0: {"w": torch.tensor([1.0]), "control/delta/w": torch.tensor([1.0])}}
     sent[2] = {"w": torch.tensor([3.0]), "control/delta/w": torch.tensor([3.0])}
     for expected in (1.0, 2.0):
         state = server.aggregate(1, sent)
         assert {key: value.tolist() for key, value in state.items()} == {"w": [2.0]}
         assert server.send_to(1, 2)["control/server/w"].tolist() == [expected]
+        assert server.send_to(1, 1, "score") == {}
 
 
 def test_scaffolds_first_round_is_fedavgs(federate) -> None:

@@ -1,10 +1,10 @@
-"""The proximal term and its gradient by hand."""
+"""Terms over weights and their gradients by hand."""
 
 import pytest
 import torch
 from toys import three_parameters
 
-from strategies.parts.proximal import half_squared_distance
+from strategies.parts.proximal import half_squared_distance, inner_product
 
 
 def test_term_and_its_gradient_by_hand() -> None:
@@ -24,3 +24,13 @@ def test_term_is_over_the_named_parameters_only() -> None:
     term.backward()
     assert model.get_parameter("head.weight").grad is None
     assert half_squared_distance(model, {}).item() == 0
+
+
+def test_an_inner_product_adds_its_constants_to_the_gradient() -> None:
+    model = three_parameters(2.0, (1.0, -1.0))
+    term = inner_product(model, {"head.weight": torch.tensor([[3.0], [0.5]])})
+    assert term.item() == 3 - 0.5
+    term.backward()
+    assert model.get_parameter("head.weight").grad.flatten().tolist() == [3, 0.5]
+    assert model.get_parameter("base.weight").grad is None
+    assert inner_product(model, {}).item() == 0

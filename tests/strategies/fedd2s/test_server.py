@@ -1,33 +1,63 @@
-"""FedD2S' server: its loss by hand, its heads, and which of them and of its soft labels a client is sent."""
+"""FedD2S' server: its heads and soft labels by hand, and which of them a client is sent."""
 
 import dataclasses
 
 import pytest
 import torch
-from by_hand import LOG2, LOG3
-from fedd2s_toys import head_with, make, server
+from fedd2s_toys import head_with, server
 from federations import record, serve
-from flwr.app import ArrayRecord
 
 from fedpers import records
+from fedpers.algorithm import State
 from fedpers.errors import UserError
 from fedpers.results import Run
-from strategies.fedd2s.server import CUT, HEAD, ORIGIN, SENT, SOFT_LABELS, frozen_head, make_head
+from strategies.fedd2s.client import CUT, HEAD
+from strategies.fedd2s.server import ORIGIN
+from strategies.parts.exchange import SOFT_LABELS, Knowledge
+from strategies.parts.heads import copied_weights
 
 
-def test_server_loss_by_hand(config) -> None:
-    # A head that answers (0, 0): CE = ln 2; p = (1/4, 3/4): KL = 3/4 ln 3 - ln 2; μ = 2, T = 1. The first row stands
-    # for 1 sample, the second, with p = (1/2, 1/2) and KL = 0, for 3: weights 1/2 and 3/2, mean over the two rows.
-    half = server(config, make(mu=2.0, temperature=1.0, server_epochs=1, server_lr=1e-9))
-    half.heads[1, -1] = head_with((0.0, 0.0)).requires_grad_(True)
-    knowledge = (
-        torch.ones(2, 1),
-        torch.tensor([[0.25, 0.75], [0.5, 0.5]]),
-        torch.tensor([0, 1]),
-        torch.tensor([1, 3]),
-    )
-    loss = half.train_head(1, -1, 1, [knowledge])
-    assert loss == pytest.approx(0.5 * (0.5 * (LOG2 + 2 * (0.75 * LOG3 - LOG2)) + 1.5 * LOG2))
+def knowledge(rows: list[list[float]], labels: list[int]) -> State:
+    of_each = torch.ones(len(labels), dtype=torch.int64)
+    return Knowledge(torch.tensor(rows), torch.full((len(labels), 2), 0.5), torch.tensor(labels), of_each).wire()
+
+
+def test_soft_labels_follow_the_samples() -> None:
+    """What the server returns is its head's answer to each sample, in the order in which the client sent them."""
+    half = server(temperature=2.0, server_epochs=1, server_lr=1e-9)
+    half.state.heads[1] = {-1: copied_weights(head_with((0.0, 1.0)))}
+    half.aggregate(1, {0: knowledge([[1.0], [3.0]], [0, 1])}, {0: 2})
+    expected = torch.tensor([[0.0, 1.0], [0.0, 3.0]]).div(2).softmax(1)
+    torch.testing.assert_close(half.state.soft_labels[0].q, expected)
+    torch.testing.assert_close(half.send_to(0, 2)[SOFT_LABELS], expected)
+    assert half.send_to(0, 2)[ORIGIN].tolist() == [1, 1]
+    assert half.diagnostics["head_accuracy"] == 0.5  # it says class 1 of both
+    assert half.diagnostics["active_cut"] == 1
+
+
+def test_the_head_that_was_trained_is_sent_and_goes_on() -> None:
+    """Nobody has a head before somebody was heard; the state of the round before is spared."""
+    half = server(server_epochs=3)
+    assert set(half.send_to(0, 1)) == {CUT}
+    half.aggregate(1, {0: knowledge([[1.0]], [0])})
+    before = {key: w.clone() for key, w in half.state.heads[1][-1].items()}
+    first = half.state
+    sent = half.send_to(3, 2)  # also to a client that was never heard
+    assert {key.removeprefix(HEAD) for key in sent if key != CUT} == set(before)
+    assert all(torch.equal(sent[HEAD + key], w) for key, w in before.items())
+    half.aggregate(2, {1: knowledge([[1.0]], [0])})
+    assert all(torch.equal(first.heads[1][-1][key], w) for key, w in before.items())
+    assert not torch.equal(half.state.heads[1][-1]["logits.bias"], before["logits.bias"])
+    assert half.send_to(0, 3, "score") == {}
+
+
+def test_own_heads_learn_from_their_client_alone() -> None:
+    half, alone = server(heads="own"), server(heads="own")
+    half.aggregate(1, {0: knowledge([[1.0]], [0]), 2: knowledge([[5.0]], [1])})
+    alone.aggregate(1, {2: knowledge([[5.0]], [1])})
+    assert set(half.state.heads[1]) == {0, 2}
+    assert all(torch.equal(w, alone.state.heads[1][2][key]) for key, w in half.state.heads[1][2].items())
+    assert set(half.send_to(1, 2)) == {CUT}
 
 
 def test_untrained_head_never_teaches(federate) -> None:
@@ -61,41 +91,6 @@ def test_a_client_that_was_away_is_served_its_old_soft_labels(federate) -> None:
         assert (SOFT_LABELS in own) == (client in trained)
         trained.add(client)
     assert len(trained) == 4
-
-
-def test_soft_labels_follow_the_samples(config) -> None:
-    """What the server returns is its head's answer to each sample, in the order in which the client sent them."""
-    half = server(config, make(temperature=2.0, server_epochs=1, server_lr=1e-9))
-    from flwr.app import Message, MetricRecord, RecordDict
-
-    from fedpers.engines.identity import assume_server_identity
-
-    assume_server_identity()
-    half.heads[1, -1] = head_with((0.0, 1.0)).requires_grad_(True)
-    knowledge = {
-        SENT[0]: torch.tensor([[1.0], [3.0]]),
-        SENT[1]: torch.full((2, 2), 0.5),
-        SENT[2]: torch.tensor([0, 1]),
-        SENT[3]: torch.tensor([1, 1]),
-    }
-    call = Message(RecordDict(), dst_node_id=1, message_type="train")
-    metrics = MetricRecord({records.NUM_EXAMPLES: 2, "loss": 1.0})
-    half.aggregate_train(
-        1, [Message(RecordDict({"arrays": ArrayRecord(knowledge), "metrics": metrics}), reply_to=call)]
-    )
-    expected = torch.tensor([[0.0, 1.0], [0.0, 3.0]]).div(2).softmax(1)
-    torch.testing.assert_close(half.soft_labels[0].q, expected)
-    torch.testing.assert_close(half.send_to(0, 2)[SOFT_LABELS], expected)
-
-
-def test_head_on_the_client_is_the_servers_and_frozen() -> None:
-    head = head_with((0.5, -0.5))
-    received = {HEAD + key: value for key, value in head.state_dict().items()}
-    rebuilt = frozen_head(received)
-    assert rebuilt is not None
-    assert rebuilt(torch.tensor([[2.0]])).tolist() == [[1.0, -1.0]]
-    assert not any(parameter.requires_grad for parameter in rebuilt.parameters())
-    assert frozen_head({}) is None
 
 
 def test_own_heads_are_no_federation(federate) -> None:
@@ -147,15 +142,6 @@ def test_soft_labels_that_are_too_old_are_not_sent(federate) -> None:
     ages = [round - int(origin[1]) for round, origin in origins if origin is not None]
     assert ages
     assert set(ages) == {1}
-
-
-def test_head_of_each_shape_is_rebuilt() -> None:
-    for hidden, norm in ((3, False), (0, False), (3, True), (0, True)):
-        head = make_head(4, hidden, 2, norm=norm)
-        rebuilt = frozen_head({HEAD + key: value for key, value in head.state_dict().items()})
-        assert rebuilt is not None
-        inputs = torch.rand(5, 4)
-        torch.testing.assert_close(rebuilt(inputs), head(inputs), rtol=0, atol=0)
 
 
 def test_head_widths_by_cut(federate) -> None:

@@ -6,12 +6,14 @@ from strategies.fedd2s.dropping import AdaptiveDropping
 def test_adaptive_dropping_on_a_scripted_sequence() -> None:
     # patience 2, min_delta 0.01. Round 1: 0.50 (best). 2: 0.505 no rise. 3: 0.50, two rounds without: cut 2, best 0.50.
     # 4: 0.52 rise. 5: 0.52 no rise. 6: 0.55 rise. 7: 0.55, 8: 0.54: cut 1. 9, 10, 11: nothing left to drop.
-    dropping = AdaptiveDropping((3, 2, 1), patience=2, min_delta=0.01)
+    set_of_cuts, dropping = (3, 2, 1), AdaptiveDropping()
     accuracies = [0.50, 0.505, 0.50, 0.52, 0.52, 0.55, 0.55, 0.54, 0.5, 0.5, 0.5]
     cuts = []
     for round, accuracy in enumerate(accuracies, start=1):
-        dropping.observe(round, accuracy)
-        cuts.append(dropping.cut)
+        before = dropping
+        dropping = dropping.observe(round, accuracy, patience=2, min_delta=0.01, last=2)
+        assert before == dropping or before is not dropping  # the old one stays as it was
+        cuts.append(set_of_cuts[dropping.index])
     assert cuts == [3, 3, 2, 2, 2, 2, 2, 1, 1, 1, 1]
 
 
