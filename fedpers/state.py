@@ -30,6 +30,8 @@ def _plain(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         return _plain(each, f"{path}|{name}" if path else str(name), tensors)
 
     if isinstance(value, Tensor):
+        if path in tensors:
+            raise TypeError(f"{path} stands for two tensors: name them apart")
         tensors[path] = value
         return {"tensor": path}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -59,8 +61,8 @@ def _restored(hint: Any, tensors: dict[str, Tensor], plain: Any) -> Any:
     if origin in (typing.Union, types.UnionType):
         if plain is None:
             return None
-        (hint,) = (option for option in arguments if option is not types.NoneType)
-        return _restored(hint, tensors, plain)
+        options = [option for option in arguments if option not in PLAIN]
+        return _restored(options[0], tensors, plain) if options else plain
     if hint is Tensor:
         return tensors[plain["tensor"]]
     if dataclasses.is_dataclass(hint):

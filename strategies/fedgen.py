@@ -138,12 +138,12 @@ class GeneratorState(ServerState):
         shared: w_t.
         generator: Weights of G.
         optimizer: State of G's Adam, by number of the parameter.
-        taught: G and p̂ as clients are sent them; nothing before G is trained.
+        prior: p̂; None before G is trained.
     """
 
     generator: State
     optimizer: dict[int, State]
-    taught: State
+    prior: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class GeneratorServer(Server[GeneratorState]):
         with seeds.seeded_initialization(federation.config.seed, "generator"):
             width = self.hidden_shape.numel()
             generator = make_head(a.noise_size + federation.num_classes, a.generator_hidden, width)
-        return GeneratorState(federation.initial, copied_weights(generator), {}, {})
+        return GeneratorState(federation.initial, copied_weights(generator), {}, None)
 
     @cached_property
     def model(self) -> Staged:
@@ -177,7 +177,9 @@ class GeneratorServer(Server[GeneratorState]):
 
     def send_to(self, state: GeneratorState, client: int, round: int, purpose: Purpose) -> State:
         """Return the generator and p̂, once it is trained; it never is with λ = 0."""
-        return state.taught if purpose == "train" else {}
+        if purpose == "score" or state.prior is None:
+            return {}
+        return {GENERATOR + key: w for key, w in state.generator.items()} | {PRIOR: state.prior}
 
     def aggregate(self, state: GeneratorState, round: int, sent: Mapping[int, Sent]) -> Aggregated[GeneratorState]:
         """Train the generator and average weights by training samples."""
@@ -188,10 +190,9 @@ class GeneratorServer(Server[GeneratorState]):
         generator, optimizer = self._restored(state)
         heads = self.heads([each.tensors for each in sent.values()])
         loss = self.train_generator(generator, optimizer, round, heads, counts)
-        weights = copied_weights(generator)
-        taught = {GENERATOR + key: w for key, w in weights.items()} | {PRIOR: counts.sum(0) / counts.sum()}
         moments = {number: snapshot(each) for number, each in optimizer.state_dict()["state"].items()}
-        return Aggregated(GeneratorState(shared, weights, moments, taught), {"generator_loss": loss})
+        state = GeneratorState(shared, copied_weights(generator), moments, counts.sum(0) / counts.sum())
+        return Aggregated(state, {"generator_loss": loss})
 
     def _restored(self, state: GeneratorState) -> tuple[nn.Module, torch.optim.Adam]:
         generator = head_of(snapshot(state.generator))

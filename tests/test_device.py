@@ -6,12 +6,13 @@ import pytest
 import torch
 from federations import chosen, metric_files
 
-from fedpers import client_app, records
+from fedpers import assembly, records
 from fedpers.compose import group_choices
 from fedpers.device import RESIDENT_SHARE, fits, open_device, to_device, to_host
 from fedpers.errors import UserError
 from fedpers.packing import view
 from fedpers.results import Run
+from fedpers.worker import Worker
 
 every_strategy = pytest.mark.parametrize("name", group_choices("strategy"))
 gpu = pytest.mark.gpu
@@ -62,8 +63,8 @@ def test_options_run_on_another_device(overrides: list[str], federate, pretend) 
 
 
 def test_images_stay_on_the_device_if_they_fit(config, pretend, monkeypatch) -> None:
-    settings, shards = client_app.open_run(config("device=pretend").to_json())
-    worker = client_app.Worker(settings, shards)
+    settings, shards = assembly.open_run(config("device=pretend").to_json())
+    worker = Worker(settings, shards)
     expected = shards.client(1).train
     for free, device in ((2**30, "pretend"), (2**10, "cpu")):
         monkeypatch.setattr(pretend.module, "free", free)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from flwr.app import Context, Message
 
 from fedpers import assembly, server_app
 from fedpers.algorithm import Algorithm
@@ -114,7 +113,7 @@ class App:
         self._parts = config, shards, algorithm
         self._thread = threading.local()
 
-    def __call__(self, message: Message, context: Context) -> Message:
+    def __call__(self, message: Any, context: Any) -> Any:
         """Answer a message."""
         if not hasattr(self._thread, "desk"):
             torch.set_num_threads(1)
@@ -127,7 +126,7 @@ class App:
 class Backwards(LocalGrid):
     """Calls clients in descending order."""
 
-    def answer(self, messages: list[Message]) -> list[Message]:
+    def answer(self, messages: list[Any]) -> list[Any]:
         """Run the clients and return their replies, in the messages' order."""
         return super().answer(messages[::-1])[::-1]
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from flwr.serverapp.strategy import Strategy
 
 from fedpers.algorithm import Aggregated, Algorithm, Federation, Purpose, Sent, Server, State, Task, Update
 from fedpers.carrier import BringsStrategy
@@ -152,7 +151,7 @@ class Watched(Algorithm):
 class WatchedFlower(Watched):
     """Passes on an algorithm whose server half is a Flower strategy of its own."""
 
-    def flower_strategy(self, federation: Federation, nodes: Mapping[int, int]) -> Strategy:
+    def flower_strategy(self, federation: Federation, nodes: Mapping[int, int]) -> Any:
         """Pass it on."""
         assert isinstance(self.inner, BringsStrategy)
         return self.inner.flower_strategy(federation, nodes)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedpers.algorithm import Federation, Server, Task, Update
-from strategies.fedd2s import client
+from strategies.fedd2s.client import train
 from strategies.fedd2s.server import HeadServer
 from strategies.fedd2s.settings import Settings
 
@@ -41,4 +41,4 @@ class FedD2S(Settings):
 
     def train(self, task: Task) -> Update:
         """Train one client for one round."""
-        return client.train(self, task)
+        return train(self, task)

@@ -11,7 +11,7 @@ from federations import serve
 from flwr.app import Context, RecordDict
 
 from experiments import superlink
-from fedpers import client_app, records, server_app
+from fedpers import assembly, client_app, records, server_app
 from fedpers.engines.flower import FlowerEngine
 from fedpers.engines.local import LocalGrid
 from fedpers.errors import UserError
@@ -47,7 +47,7 @@ def test_simulation_agrees_with_one_process(strategy, config, federate, tmp_path
             rounds.append(round)
 
     composed = config(f"strategy={strategy}", "engine=flower", f"out={tmp_path / 'flower'}")
-    _, shards = client_app.open_run(composed.to_json())
+    _, shards = assembly.open_run(composed.to_json())
     FlowerEngine(None, {"num_cpus": 1.0}, 60.0).run(composed, shards, lambda grid: None, Listening())
     found, expected = Run(tmp_path / "flower"), federate(f"strategy={strategy}")
     assert rounds == list(range(1, composed.rounds + 1))
@@ -100,15 +100,15 @@ def test_a_superlink_that_does_not_answer(config, tmp_path, monkeypatch) -> None
 )
 def test_what_is_impossible_is_said(override, message, config) -> None:  # type: ignore[no-untyped-def]
     composed = config("engine=flower", override)
-    _, shards = client_app.open_run(composed.to_json())
+    _, shards = assembly.open_run(composed.to_json())
     with pytest.raises(UserError, match=message):
-        server_app.check(composed, shards)
+        assembly.check(composed, shards)
 
 
 def test_the_server_app_takes_overrides(config, tmp_path) -> None:  # type: ignore[no-untyped-def]
     folder = tmp_path / "run"
     text = f"strategy=fedavg rounds=1 partition.num_clients=3 figures=[] out={folder}"
-    _, shards = client_app.open_run(text)
+    _, shards = assembly.open_run(text)
     grid = LocalGrid(client_app.app, shards.num_clients, {records.RUN_CONFIG: text})
     server_app.main(grid, context(config=text))
     assert Run(folder).config.choices["strategy"] == "fedavg"
@@ -117,7 +117,7 @@ def test_the_server_app_takes_overrides(config, tmp_path) -> None:  # type: igno
 
 def test_the_server_app_leaves_its_error_behind(config, tmp_path) -> None:  # type: ignore[no-untyped-def]
     composed = config(f"out={tmp_path / 'run'}", "strategy=fedavg")
-    _, shards = client_app.open_run(composed.to_json())
+    _, shards = assembly.open_run(composed.to_json())
 
     def broken(message, context):  # type: ignore[no-untyped-def]
         raise UserError("this cannot be")

@@ -8,7 +8,7 @@ from federations import metric_files
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAdam, FedAvg, Krum
 
-from fedpers import client_app, records
+from fedpers import assembly, client_app, records
 from fedpers.engines.local import LocalGrid
 from fedpers.errors import FederationError, UserError
 from fedpers.federation import roll_call
@@ -19,9 +19,9 @@ from fedpers.ledger import Ledger
 def grid(config):  # type: ignore[no-untyped-def]
     """A Grid over the project's ClientApp with plain FedAvg clients, and the initial weights."""
     settings = config("strategy=fedavg", "lr=0.2", "local_epochs=3")
-    _, shards = client_app.open_run(settings.to_json())
+    _, shards = assembly.open_run(settings.to_json())
     grid = LocalGrid(client_app.app, 4, {records.RUN_CONFIG: settings.to_json()}, num_threads=2)
-    yield grid, ArrayRecord(client_app.build_model(settings, shards).state_dict())
+    yield grid, ArrayRecord(assembly.build_model(settings, shards).state_dict())
     grid.close()
 
 

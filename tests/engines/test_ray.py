@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedpers import client_app, records
+from fedpers import assembly, records
 from fedpers.engines.ray import RayEngine
 from fedpers.errors import FederationError, UserError
 from fedpers.ledger import Ledger
@@ -150,8 +150,8 @@ def test_workers_that_cannot_start_end_the_run(config, monkeypatch) -> None:  # 
 def test_what_all_clients_are_sent_travels_once(config) -> None:  # type: ignore[no-untyped-def]
     from fedpers.engines.ray_round import pack
 
-    settings, shards = client_app.open_run(config().to_json())
-    arrays = ArrayRecord(client_app.build_model(settings, shards).state_dict())
+    settings, shards = assembly.open_run(config().to_json())
+    arrays = ArrayRecord(assembly.build_model(settings, shards).state_dict())
     own = [ArrayRecord(arrays.to_torch_state_dict()) for _ in range(3)]
     shared = ConfigRecord({"server-round": 1})
     messages = [

@@ -8,7 +8,7 @@ from flwr.serverapp import Grid
 from plain_fedavg import fedavg
 from toys import make_task, three_parameters
 
-from fedpers import client_app, records, seeds
+from fedpers import assembly, records, seeds
 from fedpers.ledger import Ledger
 from strategies.fedavg import FedAvg
 
@@ -37,10 +37,10 @@ def test_three_rounds_agree_with_an_independent_implementation(federate, config,
         return spies[0]
 
     federate(*overrides, wrap=wrap)
-    settings, shards = client_app.open_run(config(*overrides).to_json())
+    settings, shards = assembly.open_run(config(*overrides).to_json())
     clients = [(shards.client(i).train.inputs, shards.client(i).train.labels) for i in range(4)]
     expected = fedavg(
-        client_app.build_model(settings, shards),
+        assembly.build_model(settings, shards),
         clients,
         rounds=3,
         epochs=2,

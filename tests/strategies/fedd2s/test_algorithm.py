@@ -8,7 +8,7 @@ from fedd2s_toys import ONE, make
 from federations import metric_files, record
 from toys import three_parameters
 
-from fedpers import client_app, records
+from fedpers import assembly, records
 from fedpers.errors import UserError
 from strategies.fedd2s.client import HEAD
 from strategies.parts.exchange import SENT, SOFT_LABELS
@@ -73,8 +73,8 @@ def test_clients_may_own_different_architectures(federate) -> None:
 
 def test_each_client_has_its_own_architecture(config) -> None:
     settings = config("strategy=fedd2s", "model=mixed")
-    _, shards = client_app.open_run(settings.to_json())
-    models = [client_app.build_model(settings, shards, client) for client in range(4)]
+    _, shards = assembly.open_run(settings.to_json())
+    models = [assembly.build_model(settings, shards, client) for client in range(4)]
     depths = [sum(isinstance(m, torch.nn.Conv2d) for m in model.modules()) for model in models]
     assert depths == [2, 4, 6, 2]
     images = shards.client(0).train.inputs
