@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fedpers import metrics
-from fedpers.config import Config
+from fedpers.config import Config, identity
 from fedpers.errors import UserError
 from fedpers.tables import MODELS, SPLITS, Diagnostic, Entry, Row, arrow_schema
 
@@ -53,6 +53,11 @@ class Run:
     def config(self) -> Config:
         """The run's configuration."""
         return Config.from_dict(self._json("config.json"))
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What of the configuration determines the results: `fedpers.config.identity`."""
+        return identity(self.config)
 
     @cached_property
     def data(self) -> dict[str, Any]:
