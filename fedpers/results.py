@@ -1,7 +1,7 @@
 """The run directory: written round by round while a run lasts, read as tidy tables afterwards.
 
     config.json                    the whole configuration
-    manifest.json                  versions, seed, hashes of the data
+    manifest.json                  versions, seed, hashes of the data and of the code
     data.json                      what the data are: dataset, partition, hashes
     clients.parquet                who holds what: each client's sizes and label histogram
     metrics/round-00001.parquet    one row for each client, model and split (`fedpers.tables.Row`)
