@@ -73,6 +73,9 @@ def code_sha256(targets: Sequence[str], modules: Sequence[str] = (), *, without:
         found = closure(targets, modules, without)
         lines = sorted(text for source in found.values() for text in source.statements)
         lines += sorted({_what(each, found) for source in found.values() for each in source.imports})
+        lines += sorted(
+            _definition(*current(path).rpartition(".")[::2], found) for path in targets
+        )  # of two of one name
     except Exception as error:  # whatever a file holds: nobody's run fails because its code cannot be told
         log.warning("the code of %s cannot be told (%s: %s)", ", ".join(targets), type(error).__name__, error)
         return None
