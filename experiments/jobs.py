@@ -55,7 +55,8 @@ class Job:
             return "unknown code"
         if found == self.code:
             return ""
-        return f"other code, commit {git['commit'][:10]}{', changed' if git['dirty'] else ''}" if git else "other code"
+        commit = f", commit {git['commit'][:10]}{' with changes' if git['dirty'] else ''}" if git else ""
+        return f"other code{commit}"
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
@@ -191,8 +192,11 @@ def execute(text: str) -> tuple[str, float]:
 
 
 def listing(foreign: Mapping[str, str]) -> str:
-    """Return runs with the code that each comes from, as text."""
-    return ", ".join(f"{name} ({code})" for name, code in foreign.items())
+    """Return runs by the code that they come from, as text."""
+    names: dict[str, list[str]] = {}
+    for name, code in foreign.items():
+        names.setdefault(code, []).append(name)
+    return "; ".join(f"{', '.join(each)} ({code})" for code, each in names.items())
 
 
 class Tally(Bar):

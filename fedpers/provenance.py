@@ -16,6 +16,10 @@ SILENT = ("fedpers.closure", "fedpers.compose", "fedpers.progress", "fedpers.pro
 """What changes no number although the apps import it: it composes the configuration, shows rounds, or tells of code."""
 
 
+CODE = ("strategies", "configs")
+"""Folders beside fedpers whose changes, new files included, make a checkout another one than its commit."""
+
+
 def provenance(config: Config) -> dict[str, Any]:
     """Return what a manifest says of a run's code: `git` (commit and dirty, or None) and `code_sha256` (or None)."""
     return {"git": git_state(), "code_sha256": run_sha256(config)}
@@ -29,7 +33,7 @@ def run_sha256(config: Config) -> str | None:
 
 @lru_cache(maxsize=1)
 def git_state() -> dict[str, Any] | None:
-    """Return the commit of fedpers' own checkout, and whether files differ from it or are new; None without one.
+    """Return the commit of fedpers' own checkout, and whether its code differs from that; None without a checkout.
 
     It is asked once in a process, which goes on with the code that it has loaded.
     """
@@ -38,7 +42,10 @@ def git_state() -> dict[str, Any] | None:
         return None
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None  # installed inside somebody else's checkout
-    status = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=normal", "--no-renames")
+    code = (".", *(f"../{name}" for name in CODE))
+    status = _git(
+        folder, "status", "--porcelain=v2", "--branch", "--untracked-files=normal", "--no-renames", "--", *code
+    )
     lines = (status or "").splitlines()
     commit = next((line.rpartition(" ")[2] for line in lines if line.startswith("# branch.oid ")), "")
     if len(commit) < 40:  # no git, or no commit yet

@@ -51,6 +51,8 @@ def test_a_checkout_is_named_by_its_commit_and_whether_it_differs(checkout, tmp_
     checkout("commit", "-qm", "first")
     commit = checkout("rev-parse", "HEAD")
     assert state() == {"commit": commit, "dirty": False}
+    (repository / "notes.txt").touch()
+    assert state() == {"commit": commit, "dirty": False}  # no code
     (repository / "fedpers" / "new.py").touch()
     assert state() == {"commit": commit, "dirty": True}
     (repository / ".git" / "info" / "exclude").write_text("new.py\n")

@@ -120,7 +120,7 @@ def test_with_reuse_old_runs_are_kept_and_page_and_terminal_say_so(tmp_path: Pat
     assert accuracies(tmp_path) == trained
     assert ends(tmp_path) == first
     state = git_state()
-    commit = f", commit {state['commit'][:10]}{', changed' * state['dirty']}" if state else ""
+    commit = f", commit {state['commit'][:10]}{' with changes' * state['dirty']}" if state else ""
     line = f"Kept although the code differs from what made them (`reuse=true`): {OWN} (other code{commit})\n"
     assert line in page(tmp_path)
     assert line in said
