@@ -134,6 +134,12 @@ def test_a_name_that_comes_from_elsewhere_counts_though_all_files_are_the_same_o
     assert edited(folder / "mine/algorithm.py", "from mine.helper import RATE, halve as half", text) != before
 
 
+def test_importing_a_module_runs_its_package_which_counts(folder: Path) -> None:
+    before = code_sha256(["mine.late.late"])
+    write(folder / "mine/__init__.py", "import math\n\nmath.pi = 3\n")
+    assert code_sha256(["mine.late.late"]) != before
+
+
 def test_two_classes_of_one_name_are_told_apart_though_one_package_imports_both(folder: Path) -> None:
     write(folder / "mine/algorithm2.py", MINE.replace("+ late()", "- late()"))
     write(folder / "mine/__init__.py", "from mine import algorithm, algorithm2\n")

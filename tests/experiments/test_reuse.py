@@ -1,6 +1,7 @@
 """A study keeps a finished run where configuration and code are the same; otherwise it says so and runs it again."""
 
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.jobs import Job
 from experiments.study import Arm, Condition, Scale, Study, main
-from fedpers.provenance import git_state
+from fedpers.provenance import git_state, run_sha256
 from fedpers.results import Run
 
 STRATEGY = """
@@ -152,6 +154,13 @@ def test_code_that_cannot_be_told_is_never_taken_for_the_same(tmp_path: Path, co
     monkeypatch.setattr("fedpers.provenance.APPS", ("fedpers.nowhere",))
     conduct()
     assert "made 2 finished runs, run again now" in conduct()
+
+
+def test_a_run_of_known_code_is_foreign_to_code_that_cannot_be_told(tmp_path: Path, conduct) -> None:
+    conduct()
+    config = dataclasses.replace(Run(tmp_path / "out/runs" / LOCAL).config, out=str(tmp_path / "out/runs" / LOCAL))
+    assert Job(LOCAL, config, run_sha256(config)).foreign_code() == ""
+    assert Job(LOCAL, config, None).foreign_code() == "unknown code"
 
 
 def test_a_class_that_moved_is_the_same_run(tmp_path: Path, conduct, write, monkeypatch) -> None:
