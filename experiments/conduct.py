@@ -3,7 +3,7 @@
 import sys
 
 from experiments import pages
-from experiments.jobs import Tally, Workshop
+from experiments.jobs import Tally, Workshop, listing
 from experiments.plan import Plan, choose, distinct, outcomes
 from experiments.study import Options, Study
 from fedpers.progress import printer
@@ -19,7 +19,7 @@ def conduct(study: Study, options: Options) -> int:
     plan = Plan(scale, options.overrides, options.runs)
     plan.check()
     with Tally(f"{study.name} ({options.scale})", options.jobs) as tally:
-        workshop = Workshop(options.runs, options.jobs, tally)
+        workshop = Workshop(options.runs, options.jobs, tally, reuse=options.reuse)
         trials = plan.trials()
         tried = distinct(job for settings in trials.values() for jobs in settings.values() for job in jobs)
         tally.expect(len(tried) + len(plan.bases) * len(scale.seeds))
@@ -30,9 +30,11 @@ def conduct(study: Study, options: Options) -> int:
         tally.expect(len(tried) + len(jobs))
         failures |= workshop.make(jobs)
     found = outcomes(reported, choices)
-    written = pages.write(study, scale, options, found, choices, failures)
+    written = pages.write(study, scale, options, found, choices, failures, workshop.kept)
     printer().print(pages.terminal_table(study, found))
     sys.stdout.write("Written:\n" + "".join(f"  {path}\n" for path in written))
+    if workshop.kept:
+        sys.stderr.write(f"{pages.REUSED}: {listing(workshop.kept)}\n")
     for name, error in failures.items():
         sys.stderr.write(f"failed: {name}: {error}\n")
     return len(failures)

@@ -1,13 +1,12 @@
 """Runs of a study: which of them are still to be made, and making them, several at a time."""
 
-import dataclasses
 import json
 import logging
 import multiprocessing
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -18,13 +17,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fedpers.config import Config
+from fedpers.config import Config, identity
 from fedpers.errors import UserError
 from fedpers.progress import Bar
 from fedpers.run import OK  # noqa: F401  # fedpers.run silences Flower's telemetry before Flower is imported
-
-IRRELEVANT = ("out", "quiet", "figures", "engine", "cache", "debug")
-"""Keys of the configuration that change no result: a finished run that differs in them only is not run again."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +30,12 @@ class Job:
     Args:
         name: Its directory's name.
         config: Its configuration, `out` included.
+        code: A hash of the code that would make it, `fedpers.provenance.run_sha256`; None if it cannot be told.
     """
 
     name: str
     config: Config
+    code: str | None
 
     @property
     def folder(self) -> Path:
@@ -45,20 +43,27 @@ class Job:
         return Path(str(self.config.out))
 
     def is_done(self) -> bool:
-        """Tell whether the directory holds the finished run of this very configuration."""
+        """Tell whether the directory holds a finished run of this very configuration, by whatever code."""
+        found = self._read("config.json")
+        return bool(found) and identity(found) == identity(self.config) and (self.folder / "summary.json").is_file()
+
+    def foreign_code(self) -> str:
+        """Say which code the finished run comes from; nothing if it is the code that would make it now."""
+        manifest = self._read("manifest.json")
+        found, git = manifest.get("code_sha256"), manifest.get("git")
+        if found is None or self.code is None:
+            return "unknown code"
+        if found == self.code:
+            return ""
+        commit = f", commit {git['commit'][:10]}{' with changes' if git['dirty'] else ''}" if git else ""
+        return f"other code{commit}"
+
+    def _read(self, name: str) -> dict[str, Any]:
         try:
-            found = json.loads((self.folder / "config.json").read_text())
+            found = json.loads((self.folder / name).read_text())
         except (OSError, ValueError):
-            return False
-        same = isinstance(found, dict) and identity(found) == identity(dataclasses.asdict(self.config))
-        return same and (self.folder / "summary.json").is_file()
-
-
-def identity(values: dict[str, Any]) -> str:
-    """Return what determines a run's results, as text."""
-    kept = {key: value for key, value in values.items() if key not in IRRELEVANT}
-    kept["choices"] = {key: value for key, value in kept.get("choices", {}).items() if key != "engine"}
-    return json.dumps(kept, sort_keys=True)
+            return {}
+        return found if isinstance(found, dict) else {}
 
 
 class Workshop:
@@ -68,22 +73,33 @@ class Workshop:
         folder: Holds the run directories.
         num_workers: Runs at the same time; more than one are processes of their own.
         progress: Is told of every run.
+        reuse: Keep finished runs although other code made them.
     """
 
-    def __init__(self, folder: Path, num_workers: int, progress: "Tally") -> None:
+    def __init__(self, folder: Path, num_workers: int, progress: "Tally", *, reuse: bool = False) -> None:
         """Read what was made before."""
-        self.folder, self.num_workers, self.progress = folder, num_workers, progress
+        self.folder, self.num_workers, self.progress, self.reuse = folder, num_workers, progress, reuse
+        self.kept: dict[str, str] = {}
         self._record = folder / "made.json"
         self._made: set[str] = set(json.loads(self._record.read_text())) if self._record.is_file() else set()
 
     def make(self, jobs: Sequence[Job]) -> dict[str, str]:
-        """Make all runs that are not done yet and return what went wrong, by name.
+        """Make all runs that are not done yet, or were by other code, and return what went wrong, by name.
+
+        With `reuse` those of other code are kept, and `kept` says by name from which.
 
         Raises:
             UserError: a directory to write to is not one of a study's runs.
         """
-        todo = [job for job in jobs if not job.is_done()]
-        for _ in range(len(jobs) - len(todo)):
+        finished = {job.name for job in jobs if job.is_done()}
+        foreign = {job.name: code for job in jobs if job.name in finished and (code := job.foreign_code())}
+        if self.reuse:
+            self.kept |= foreign
+        elif foreign:
+            finished -= foreign.keys()
+            self.progress.differ(foreign)
+        todo = [job for job in jobs if job.name not in finished]
+        for _ in finished:
             self.progress.skipped()
         for job in todo:
             self._clear(job)
@@ -175,6 +191,14 @@ def execute(text: str) -> tuple[str, float]:
     return "", time.perf_counter() - start
 
 
+def listing(foreign: Mapping[str, str]) -> str:
+    """Return runs by the code that they come from, as text."""
+    names: dict[str, list[str]] = {}
+    for name, code in foreign.items():
+        names.setdefault(code, []).append(name)
+    return "; ".join(f"{', '.join(each)} ({code})" for code, each in names.items())
+
+
 class Tally(Bar):
     """Reports on standard error how many runs are done: a bar, or a line for each run where there is no terminal.
 
@@ -205,6 +229,14 @@ class Tally(Bar):
         self.done += 1
         if self._bar:
             self._bar.update(self._task, completed=self.done)
+
+    def differ(self, foreign: Mapping[str, str]) -> None:
+        """Say which finished runs are run again because other code made them, and which code that was."""
+        self.console.print(
+            f"The code differs from what made {len(foreign)} finished run{'s' * (len(foreign) > 1)}, run again now "
+            f"(reuse=true keeps them): {listing(foreign)}",
+            markup=False,
+        )
 
     def ended(self, name: str, error: str, seconds: float) -> None:
         """Count a run, and say why if it failed."""

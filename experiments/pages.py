@@ -2,12 +2,13 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich import box
 from rich.table import Table
 
+from experiments.jobs import listing
 from experiments.outcome import MEASURES, Outcome, Setting
 from experiments.plan import REFERENCE, Pair
 from experiments.study import Options, Scale, Study
@@ -30,6 +31,8 @@ share of clients below themselves under {reference}; worst 10 %: mean over the w
 quarter: accuracy after a quarter of the rounds; std: over clients; MB: sent in both directions by all clients in all
 rounds."""
 
+REUSED = "Kept although the code differs from what made them (`reuse=true`)"
+
 
 def write(
     study: Study,
@@ -38,6 +41,7 @@ def write(
     found: Sequence[Outcome],
     choices: dict[Pair, Choice],
     failures: dict[str, str],
+    kept: Mapping[str, str],
 ) -> list[Path]:
     """Write everything and return the files.
 
@@ -45,7 +49,7 @@ def write(
         UserError: the folder cannot be written.
     """
     finished = [outcome for outcome in found if outcome.runs]
-    text = markdown(study, scale, options, found, choices, failures)
+    text = markdown(study, scale, options, found, choices, failures, kept)
     tables = {f"{study.name}.csv": csv_table(found)}
     if choices:
         tables[f"{study.name}_tuning.csv"] = csv_tuning(choices)
@@ -61,6 +65,7 @@ def markdown(
     found: Sequence[Outcome],
     choices: dict[Pair, Choice],
     failures: dict[str, str],
+    kept: Mapping[str, str],
 ) -> str:
     """Return a study's page."""
     seeds = ", ".join(map(str, scale.seeds))
@@ -80,6 +85,8 @@ def markdown(
     diverged = [run.folder.name for o in found for run in o.runs.values() if run.summary.get("diverged")]
     if diverged:
         parts.append("Training diverged, so that accuracies mean nothing, in: " + ", ".join(diverged))
+    if kept:
+        parts.append(f"{REUSED}: {listing(kept)}")
     if failures:
         parts += ["## Failed runs", "\n".join(f"- {name}: {error}" for name, error in failures.items())]
     short = {o.arm.name: len(scale.seeds) - len(o.runs) for o in found if len(o.runs) < len(scale.seeds)}

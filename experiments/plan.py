@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from experiments import tuning
-from experiments.jobs import Job, identity
+from experiments.jobs import Job
 from experiments.outcome import Outcome, Setting
 from experiments.study import Arm, Condition, Overrides, Scale, merge
 from experiments.tuning import Choice
 from fedpers.compose import ALL_GROUPS, compose_config
-from fedpers.config import Config
+from fedpers.config import Config, identity
+from fedpers.provenance import run_sha256
 from fedpers.results import Run
 
 FIXED: Overrides = ("engine.num_threads=1", "figures=[]")
@@ -45,7 +46,8 @@ class Plan:
             for arm in scale.arms
         }
         self._tuning = _changes(scale.tuning)
-        self._jobs: dict[str, Job] = {}
+        self._codes = {pair: run_sha256(base) for pair, base in self.bases.items()}
+        self._jobs: dict[tuple[str, object], Job] = {}
 
     def check(self) -> None:
         """Prepare all data and raise a UserError if a run is impossible; nothing has been run yet."""
@@ -58,18 +60,19 @@ class Plan:
                 check(tuning.with_setting(config, setting), shards)
 
     def job(self, pair: Pair, setting: Setting, seed: int) -> Job:
-        """Return one run."""
+        """Return one run: the same one for arms that have the same configuration, by the same code."""
         config = dataclasses.replace(tuning.with_setting(self.bases[pair], setting), seed=seed)
         if seed in self.scale.tuning_seeds:
             config = tuning.with_setting(config, self._tuning)
-        key = identity(dataclasses.asdict(config))
+        code = self._codes[pair]
+        key = (json.dumps(identity(config), sort_keys=True), code or pair)
         if key not in self._jobs:
             condition, arm = pair
             values = [f"{key.rpartition('.')[2]}={value:g}" for key, value in setting]
             tag = "" if seed in self.scale.tuning_seeds else self.scale.tag
             words = [_slug(arm.name), _slug(condition.name), *values, f"seed={seed}", tag]
             name = ",".join(word for word in words if word)
-            self._jobs[key] = Job(name, dataclasses.replace(config, out=str(self.folder / name)))
+            self._jobs[key] = Job(name, dataclasses.replace(config, out=str(self.folder / name)), code)
         return self._jobs[key]
 
     def trials(self) -> dict[Pair, dict[Setting, list[Job]]]:

@@ -27,10 +27,12 @@ Keys of the study
   jobs=1           runs at the same time, one process each
   out=DIR          tables and figures; runs go to DIR/runs. Without it: experiments/results/{name}-SCALE,
                    and runs/experiments/{runs}-SCALE
+  reuse=false      true: finished runs are kept although other code made them, and the page says so
   --help, -h       this text
 
 Every other key is passed on to every run, e.g. dataset.root=data; python -m fedpers.run --help lists them.
-A study that was stopped goes on where it was: finished runs with the same configuration are not run again.
+A study that was stopped goes on where it was: finished runs with the same configuration, made by the same code, are
+not run again.
 
 Arms: {arms}
 Runs: {sizes}
@@ -134,6 +136,7 @@ class Options:
     runs: Path
     overrides: Overrides
     command: str
+    reuse: bool = False
 
 
 def main(study: Study, arguments: Sequence[str] | None = None) -> int:
@@ -165,9 +168,11 @@ def read(study: Study, arguments: Sequence[str]) -> Options:
     for text in arguments:
         key, equals, value = text.partition("=")
         if not equals:
-            raise UserError(f"{text!r} is no override. Accepted: scale=NAME, jobs=N, out=DIR, key=value; see --help")
+            raise UserError(
+                f"{text!r} is no override. Accepted: scale=NAME, jobs=N, out=DIR, reuse=true, key=value; see --help"
+            )
         values[key] = value
-    own = {key: values.pop(key) for key in ("scale", "jobs", "out") if key in values}
+    own = {key: values.pop(key) for key in ("scale", "jobs", "out", "reuse") if key in values}
     scale = own.get("scale", next(iter(study.scales)))
     if scale not in study.scales:
         raise unknown_name("scale", scale, study.scales)
@@ -175,6 +180,9 @@ def read(study: Study, arguments: Sequence[str]) -> Options:
     jobs = own.get("jobs", "1")
     if not jobs.isdecimal() or int(jobs) < 1:
         raise UserError(f"jobs={jobs} is not possible. Accepted: a whole number of at least 1")
+    reuse = own.get("reuse", "false").lower()
+    if reuse not in ("true", "false"):
+        raise UserError(f"reuse={own['reuse']} is not possible. Accepted: true or false")
     if own.get("out") == "":
         raise UserError("out= names no folder. Accepted: out=DIR")
     return Options(
@@ -186,12 +194,13 @@ def read(study: Study, arguments: Sequence[str]) -> Options:
         else Path(f"runs/experiments/{study.runs_of or study.name}-{scale}"),
         overrides=tuple(f"{key}={value}" for key, value in values.items()),
         command=shlex.join(["python", "-m", f"experiments.{study.name}", *arguments]),
+        reuse=reuse == "true",
     )
 
 
 def _check_keys(scale: Scale, values: Mapping[str, str]) -> None:
     known = {field.name for field in dataclasses.fields(Config)} | set(ALL_GROUPS)
-    known = (known | {"scale", "jobs", "out"}) - {"choices", "seed"}
+    known = (known | {"scale", "jobs", "out", "reuse"}) - {"choices", "seed"}
     overrides = [arm.overrides for arm in scale.arms] + [condition.overrides for condition in scale.conditions]
     varied = {text.partition("=")[0] for each in overrides for text in each}
     varied |= {key for arm in scale.arms for key, _ in arm.grid if scale.tuning_seeds} | {"seed"}

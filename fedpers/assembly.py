@@ -12,6 +12,7 @@ from fedpers.build import build, resolve
 from fedpers.config import Config, Spec
 from fedpers.data.prepare import prepare
 from fedpers.data.shards import Shards
+from fedpers.data.sources import code_of_data
 from fedpers.errors import UserError
 from fedpers.models.batch_norm import local_keys
 from fedpers.models.staged import Staged
@@ -29,15 +30,18 @@ def read_config(text: str) -> Config:
 
 
 def open_run(text: str) -> tuple[Config, Shards]:
-    """Read a configuration and open its data; a process opens the same data once, whatever else is configured."""
+    """Read a configuration and open its data; a process opens the same data once, whatever else is configured.
+
+    Data that may be others every time (a plugin without `root`) are loaded again.
+    """
     config = read_config(text)
-    keys = ("dataset", "partition", "shift", "splits", "public_samples", "seed", "cache", "plugins")
+    data, code = config.for_data(), code_of_data(config)
     with _building:
-        return config, _open_data(Config(**{key: getattr(config, key) for key in keys}).to_json())
+        return config, prepare(data) if code is None else _open_data(data.to_json(), code)
 
 
 @lru_cache(maxsize=64)
-def _open_data(text: str) -> Shards:
+def _open_data(text: str, code: str) -> Shards:  # noqa: ARG001 - a plugin may be loaded anew
     return prepare(Config.from_json(text))
 
 

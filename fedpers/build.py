@@ -17,6 +17,13 @@ from fedpers.errors import UserError, unknown_name
 
 ALLOWED = ("fedpers.data", "fedpers.models", "fedpers.engines", "strategies", "plots")
 
+MOVED: dict[str, str] = {}
+"""Where modules, or single names, lie that lay elsewhere in an earlier version: old dotted prefix to new one.
+
+The `config.json` of an old run stays buildable by it. The last name, that of a class or function, is part of a run's
+identity and stays as it is.
+"""
+
 
 def build(spec: Spec, group: str, *, plugins: Iterable[str] = (), **extra: Any) -> Any:
     """Call a specification's target with its keyword arguments and those of `extra` that it takes.
@@ -51,7 +58,8 @@ def build(spec: Spec, group: str, *, plugins: Iterable[str] = (), **extra: Any) 
 
 
 def resolve(path: str, key: str, plugins: Iterable[str] = ()) -> Callable[..., Any]:
-    """Import what a dotted path names, if it lies under an allowed module."""
+    """Import what a dotted path names, wherever it lies by now, if it lies under an allowed module."""
+    path = current(path)
     allowed = (*ALLOWED, *plugins)
     refusal = UserError(
         f"{key}={path!r} is not allowed. Accepted: names defined in {', '.join(allowed)}; "
@@ -71,6 +79,14 @@ def resolve(path: str, key: str, plugins: Iterable[str] = ()) -> Callable[..., A
     if not _lies_under(f"{getattr(found, '__module__', '')}.{name}", allowed):  # it was only imported there
         raise refusal
     return typing.cast(Callable[..., Any], found)
+
+
+def current(path: str) -> str:
+    """Return what a dotted path is called in this version."""
+    for old in sorted(MOVED, key=len, reverse=True):
+        if isinstance(path, str) and f"{path}.".startswith(f"{old}."):
+            return MOVED[old] + path[len(old) :]
+    return path
 
 
 def _lies_under(path: Any, modules: Iterable[str]) -> bool:

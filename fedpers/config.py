@@ -1,14 +1,16 @@
 """The whole configuration of a run: one frozen dataclass that travels as one JSON string.
 
-Top-level defaults and their meanings are written here and nowhere else; the groups (dataset, partition, model,
-strategy, engine) are plain mappings whose defaults stand in `configs/` and which `build` turns into objects.
+Top-level defaults, their meanings and what each key affects are written here and nowhere else; the groups (dataset,
+partition, model, strategy, engine) are plain mappings whose defaults stand in `configs/` and which `build` turns into
+objects. `identity` is what two configurations have in common that give the same data, or the same results.
 """
 
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from fedpers import seeds
 from fedpers.errors import UserError, unknown_name
@@ -19,11 +21,16 @@ Spec = dict[str, Any]
 GROUPS = ("dataset", "partition", "shift", "model", "strategy", "engine")
 
 
-def option(default: Any, meaning: str) -> Any:
-    """Declare a top-level key with its default and the meaning that `--help` prints."""
+Affects = Literal["data", "result", "nothing"]
+"""What a key may change: the prepared data, and thus the results too; the results alone; or neither."""
+
+
+def option(default: Any, meaning: str, *, affects: Affects) -> Any:
+    """Declare a top-level key with its default, the meaning that `--help` prints, and what it affects."""
+    metadata = {"meaning": meaning, "affects": affects}
     if isinstance(default, list | dict):
-        return field(default_factory=lambda: default.copy(), metadata={"meaning": meaning})
-    return field(default=default, metadata={"meaning": meaning})
+        return field(default_factory=lambda: default.copy(), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -34,48 +41,71 @@ class Config:
         UserError: a value is outside what its key accepts; the message names the key, the value and the range.
     """
 
-    seed: int = option(0, "every random number of the run follows from it")
-    rounds: int = option(20, "number of federated rounds")
-    participation: float = option(1.0, "share of the clients that is sampled to train in each round, in (0, 1]")
-    local_epochs: int = option(1, "epochs that a sampled client trains in a round")
-    batch_size: int = option(32, "samples in a client's mini-batch; the last batch may be smaller")
-    lr: float = option(0.05, "learning rate of the clients' SGD")
-    momentum: float = option(0.0, "momentum of the clients' SGD, fresh in every round")
-    weight_decay: float = option(0.0, "weight decay of the clients' SGD")
-    unseen: float = option(0.0, "share of the clients, drawn once, that never train and are only scored, in [0, 1)")
-    public_samples: int = option(0, "samples that no client holds and all may look at (FedMD's public set)")
+    seed: int = option(0, "every random number of the run follows from it", affects="data")
+    rounds: int = option(20, "number of federated rounds", affects="result")
+    participation: float = option(
+        1.0, "share of the clients that is sampled to train in each round, in (0, 1]", affects="result"
+    )
+    local_epochs: int = option(1, "epochs that a sampled client trains in a round", affects="result")
+    batch_size: int = option(32, "samples in a client's mini-batch; the last batch may be smaller", affects="result")
+    lr: float = option(0.05, "learning rate of the clients' SGD", affects="result")
+    momentum: float = option(0.0, "momentum of the clients' SGD, fresh in every round", affects="result")
+    weight_decay: float = option(0.0, "weight decay of the clients' SGD", affects="result")
+    unseen: float = option(
+        0.0, "share of the clients, drawn once, that never train and are only scored, in [0, 1)", affects="result"
+    )
+    public_samples: int = option(
+        0, "samples that no client holds and all may look at (FedMD's public set)", affects="data"
+    )
     precision: str = option(
         "float32",
         "arithmetic of the forward pass in clients' training: float32, or bf16 (automatic mixed precision: faster on "
         "processors that have it, other numbers; weights, losses and evaluation stay in float32)",
+        affects="result",
     )
     device: str = option(
         "cpu",
         "where clients train and are scored: cpu, or an accelerator (cuda, mps, xpu); with engine=ray each worker "
         "takes its share by engine.resources.num_gpus. Other hardware, other last bits",
+        affects="result",
     )
     batch_norm: str = option(
         "aggregate",
         "what happens to BatchNorm layers: aggregate (as other layers), local (they stay with their client), "
         "reset (running statistics are re-estimated on the client's training data before it is scored)",
+        affects="result",
     )
-    eval_every: int = option(1, "score every client after each this many rounds (and after the last); 0: never")
-    finetune_epochs: int = option(0, "when above 0, also score each personal model after this many local epochs")
-    splits: list[float] = option([0.6, 0.15, 0.25], "shares of each client's samples: train, validation, test")
-    out: str | None = option(None, "run directory, new or empty; null: runs/EXPERIMENT/TIME")
-    cache: str | None = option(None, "folder of prepared data; null: $FEDPERS_CACHE or ~/.cache/fedpers")
-    figures: list[str] = option([], "functions that draw a figure at the end; configs/config.yaml names four")
-    data_figures: list[str] = option([], "functions that draw prepared data for `python -m fedpers.data`")
-    plugins: list[str] = option([], "additional modules that `_target_` may name, e.g. [my_package]")
-    quiet: bool = option(False, "print one line for each evaluation instead of a progress bar")
-    debug: bool = option(False, "show tracebacks")
-    dataset: Spec = option({}, "the images and labels")
-    partition: Spec = option({}, "who holds which sample")
-    shift: Spec = option({}, "what else makes a client's samples its own")
-    model: Spec = option({}, "the network, as a list of stages")
-    strategy: Spec = option({}, "the algorithm")
-    engine: Spec = option({}, "where and how clients run")
-    choices: dict[str, str] = option({}, "the name chosen in each group; filled in by the command line")
+    eval_every: int = option(
+        1, "score every client after each this many rounds (and after the last); 0: never", affects="result"
+    )
+    finetune_epochs: int = option(
+        0, "when above 0, also score each personal model after this many local epochs", affects="result"
+    )
+    splits: list[float] = option(
+        [0.6, 0.15, 0.25], "shares of each client's samples: train, validation, test", affects="data"
+    )
+    out: str | None = option(None, "run directory, new or empty; null: runs/EXPERIMENT/TIME", affects="nothing")
+    cache: str | None = option(
+        None, "folder of prepared data; null: $FEDPERS_CACHE or ~/.cache/fedpers", affects="nothing"
+    )
+    figures: list[str] = option(
+        [], "functions that draw a figure at the end; configs/config.yaml names four", affects="nothing"
+    )
+    data_figures: list[str] = option(
+        [], "functions that draw prepared data for `python -m fedpers.data`", affects="nothing"
+    )
+    plugins: list[str] = option([], "additional modules that `_target_` may name, e.g. [my_package]", affects="nothing")
+    quiet: bool = option(False, "print one line for each evaluation instead of a progress bar", affects="nothing")
+    debug: bool = option(False, "show tracebacks", affects="nothing")
+    dataset: Spec = option({}, "the images and labels", affects="data")
+    partition: Spec = option({}, "who holds which sample", affects="data")
+    shift: Spec = option({}, "what else makes a client's samples its own", affects="data")
+    model: Spec = option({}, "the network, as a list of stages", affects="result")
+    strategy: Spec = option({}, "the algorithm", affects="result")
+    engine: Spec = option({}, "where and how clients run", affects="nothing")
+    choices: dict[str, str] = option(
+        {}, "the name chosen in each group; filled in by the command line", affects="nothing"
+    )
 
     def __post_init__(self) -> None:
         """Check every scalar key; the groups are checked when they are built."""
@@ -124,6 +154,11 @@ class Config:
         """Tell whether every client is scored after this round (counted from 1)."""
         return bool(self.eval_every) and round > 0 and (round % self.eval_every == 0 or round == self.rounds)
 
+    def for_data(self) -> "Config":
+        """Return what preparing the data needs: keys that affect them, cache, plugins; the rest at its defaults."""
+        kept = {*(f.name for f in dataclasses.fields(self) if f.metadata["affects"] == "data"), "cache", "plugins"}
+        return Config(**{name: getattr(self, name) for name in kept})
+
     def to_json(self) -> str:
         """Return the configuration as one line of JSON with sorted keys."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
@@ -145,3 +180,48 @@ class Config:
             if key not in known:
                 raise unknown_name("key", key, known)
         return cls(**values)
+
+
+def identity(config: Config | Mapping[str, Any], up_to: Literal["data", "result"] = "result") -> dict[str, Any]:
+    """Return the part of a configuration that determines the prepared data, or all numbers of a run.
+
+    Whoever asks whether something was made by the same configuration (prepared data, a finished run, a curve, a
+    checkpoint) compares this and nothing else. It is made of names and plain values only, so it can be written as JSON.
+
+    - `_target_`, at any depth, counts by the last of its names: where a class lies may change. Two classes of one name
+      are told apart by their code, see `fedpers.closure`.
+    - A key that is absent counts as its default: a file from before there was one says the same as one from after.
+
+    Args:
+        config: A configuration, or what a run's `config.json` holds.
+        up_to: "data": keys that affect the prepared data. "result": those, and the keys that affect results.
+    """
+    values = vars(config) if isinstance(config, Config) else config
+    counting = ("data",) if up_to == "data" else ("data", "result")
+    return {
+        key.name: without_paths(values[key.name] if key.name in values else _default(key))
+        for key in dataclasses.fields(Config)
+        if key.metadata["affects"] in counting
+    }
+
+
+def without_paths(value: Any) -> Any:
+    """Return plain values in which every `_target_`, at any depth, is the last of its names."""
+    if isinstance(value, Mapping):
+        return {
+            key: str(item).rpartition(".")[2] if key == "_target_" else without_paths(item)
+            for key, item in value.items()
+        }
+    return [without_paths(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def targets(value: Any) -> list[str]:
+    """Return every `_target_` in plain values, at any depth, in the order of the alphabet."""
+    if isinstance(value, Mapping):
+        own = [str(value["_target_"])] if "_target_" in value else []
+        return sorted({*own, *targets(list(value.values()))})
+    return sorted({path for item in value for path in targets(item)}) if isinstance(value, list | tuple) else []
+
+
+def _default(key: dataclasses.Field[Any]) -> Any:
+    return key.default if key.default_factory is dataclasses.MISSING else key.default_factory()

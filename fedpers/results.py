@@ -1,7 +1,7 @@
 """The run directory: written round by round while a run lasts, read as tidy tables afterwards.
 
     config.json                    the whole configuration
-    manifest.json                  versions, seed, hashes of the data
+    manifest.json                  versions, seed, hashes of the data and of the code
     data.json                      what the data are: dataset, partition, hashes
     clients.parquet                who holds what: each client's sizes and label histogram
     metrics/round-00001.parquet    one row for each client, model and split (`fedpers.tables.Row`)
@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fedpers import metrics
-from fedpers.config import Config
+from fedpers.config import Config, identity
 from fedpers.errors import UserError
 from fedpers.tables import MODELS, SPLITS, Diagnostic, Entry, Row, arrow_schema
 
@@ -53,6 +53,11 @@ class Run:
     def config(self) -> Config:
         """The run's configuration."""
         return Config.from_dict(self._json("config.json"))
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What of the configuration determines the results: `fedpers.config.identity`."""
+        return identity(self.config)
 
     @cached_property
     def data(self) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from fedpers.evaluation import evaluate_clients
 from fedpers.federation import roll_call
 from fedpers.ledger import Ledger
 from fedpers.progress import Reporter, Silent
+from fedpers.provenance import provenance
 from fedpers.results import Run, summarize
 from fedpers.tables import Diagnostic, Row, mean_accuracy
 from fedpers.writer import FAILURE, RunWriter, run_directory
@@ -139,4 +140,5 @@ def _manifest(config: Config, shards: Shards) -> dict[str, Any]:
         "batch_norm": config.batch_norm,
         "dataset_sha256": shards.manifest["dataset_sha256"],
         "assignment_sha256": shards.manifest["assignment_sha256"],
+        **provenance(config),
     }

@@ -1,6 +1,5 @@
 """Which runs make one curve, and what that curve is called and looks like."""
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,6 @@ import pandas as pd
 from fedpers.errors import UserError
 from fedpers.results import Run
 from plots import style
-
-_IRRELEVANT = ("seed", "out", "cache", "figures", "quiet", "debug", "engine", "plugins")
-"""Keys of the configuration that runs of one curve may differ in: the seed, and what changes no result."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +80,9 @@ def group_runs(runs: list[Run]) -> list[Group]:
 
 
 def _key(run: Run) -> str:
-    values = dataclasses.asdict(run.config)
-    values = {key: value for key, value in values.items() if key not in _IRRELEVANT}
-    values["choices"] = {key: value for key, value in run.config.choices.items() if key != "engine"}
-    return json.dumps(values, sort_keys=True)
+    """Return what runs of one curve have in common: the strategy's name, and all that affects results but the seed."""
+    values = {key: value for key, value in run.identity.items() if key != "seed"}
+    return json.dumps([run.config.choices.get("strategy"), values], sort_keys=True)
 
 
 def _names(groups: list[list[Run]]) -> list[str]:

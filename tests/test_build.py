@@ -1,12 +1,13 @@
 """Building objects from a configuration: the target's signature is the schema."""
 
+import importlib.util
 import sys
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-from fedpers.build import build, coerce, resolve
+from fedpers.build import MOVED, build, coerce, resolve
 from fedpers.data.label_skew import Dirichlet
 from fedpers.errors import UserError
 
@@ -281,3 +282,35 @@ def test_generic_annotations(plugin: str) -> None:
     spec = {"_target_": "own_plugin.network", "size": 1, "options": {"x": 1.0}, "names": ["y"]}
     found = build(spec, "model", plugins=[plugin], shape=())
     assert (found["options"], list(found["names"])) == ({"x": 1.0}, ["y"])
+
+
+# what has moved
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("fedpers.data.skew", "fedpers.data.label_skew"),
+        ("fedpers.data.skew.Dirichlet", "fedpers.data.label_skew.Dirichlet"),
+    ],
+)
+def test_a_class_that_has_moved_is_found_by_its_old_path(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
+    path = "fedpers.data.skew.Dirichlet"
+    with pytest.raises(UserError, match="no module"):
+        resolve(path, "key")
+    monkeypatch.setitem(MOVED, old, new)
+    assert resolve(path, "key") is Dirichlet
+    assert build(dirichlet() | {"_target_": path}, "partition") == Dirichlet(4, 3, None, 0.5, True)
+    with pytest.raises(UserError, match=r"no module 'fedpers\.data\.skewed'"):  # only the beginning of a name
+        resolve("fedpers.data.skewed.Dirichlet", "key")
+
+
+def test_what_has_moved_is_no_way_around_what_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MOVED, "fedpers.data.skew", "os")
+    with pytest.raises(UserError, match="not allowed"):
+        resolve("fedpers.data.skew.system", "key")
+
+
+def test_everything_that_has_moved_has_gone_where_it_is_said_to_be() -> None:
+    for old, new in MOVED.items():
+        assert importlib.util.find_spec(new) or importlib.util.find_spec(new.rpartition(".")[0]), (old, new)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fedpers.config import Config
+from fedpers.compose import compose_config
+from fedpers.config import Config, identity, targets
 from fedpers.errors import UserError
 
 NAN, INF = float("nan"), float("inf")
@@ -16,6 +17,79 @@ def test_defaults_are_possible_and_have_meanings() -> None:
     config = Config()
     assert config.splits == [0.6, 0.15, 0.25]
     assert all(field.metadata["meaning"] for field in dataclasses.fields(Config))
+
+
+# what a key affects
+
+OTHER: dict[str, Any] = {
+    "seed": 1,
+    "rounds": 1,
+    "participation": 0.5,
+    "local_epochs": 2,
+    "batch_size": 1,
+    "lr": 1.0,
+    "momentum": 0.5,
+    "weight_decay": 0.5,
+    "unseen": 0.5,
+    "public_samples": 1,
+    "precision": "bf16",
+    "device": "cuda",
+    "batch_norm": "local",
+    "eval_every": 2,
+    "finetune_epochs": 1,
+    "splits": [0.5, 0.25, 0.25],
+    "out": "a",
+    "cache": "a",
+    "figures": ["a"],
+    "data_figures": ["a"],
+    "plugins": ["a"],
+    "quiet": True,
+    "debug": True,
+    **{key: {"_target_": "a.B"} for key in ("dataset", "partition", "shift", "model", "strategy", "engine")},
+    "choices": {"model": "a"},
+}
+"""A value for each key that is not its default."""
+
+DATA = {"seed", "public_samples", "splits", "dataset", "partition", "shift"}
+NOTHING = {"out", "cache", "figures", "data_figures", "plugins", "quiet", "debug", "engine", "choices"}
+
+
+def test_every_key_says_what_it_affects() -> None:
+    said = {field.name: field.metadata["affects"] for field in dataclasses.fields(Config)}
+    assert set(said.values()) == {"data", "result", "nothing"}
+    assert {key for key, affects in said.items() if affects == "data"} == DATA
+    assert {key for key, affects in said.items() if affects == "nothing"} == NOTHING
+
+
+@pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(Config)])
+def test_a_key_changes_the_identities_that_it_affects_and_no_other(key: str) -> None:
+    changed = Config(**{key: OTHER[key]})
+    assert getattr(changed, key) != getattr(Config(), key)
+    assert (identity(changed, "data") != identity(Config(), "data")) == (key in DATA)
+    assert (identity(changed) != identity(Config())) == (key not in NOTHING)
+
+
+@pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(Config)])
+def test_what_data_need_is_kept_for_them(key: str) -> None:
+    kept = getattr(Config(**{key: OTHER[key]}).for_data(), key) != getattr(Config(), key)
+    assert kept == (key in DATA | {"cache", "plugins"})
+
+
+def test_where_a_class_lies_is_no_part_of_an_identity() -> None:
+    def there(module: str) -> Config:
+        specs = [{"_target_": f"{module}.cnn", "width": 1}, {"_target_": f"{module}.mlp"}]
+        return Config(model={"mixture": specs}, strategy={"_target_": f"{module}.FedD2S"})
+
+    assert identity(there("strategies.fedd2s")) == identity(there("strategies.fedd2s.client"))
+    assert identity(there("a"))["model"]["mixture"][0] == {"_target_": "cnn", "width": 1}
+    assert identity(Config(strategy={"_target_": "a.B"})) != identity(Config(strategy={"_target_": "a.C"}))
+    assert targets([there("a").model, there("a").strategy]) == ["a.FedD2S", "a.cnn", "a.mlp"]
+
+
+def test_an_identity_is_the_same_from_a_file_and_a_missing_key_counts_as_its_default() -> None:
+    config = compose_config(["strategy=fedd2s", "model=mixed", "partition=dirichlet"])
+    assert identity(json.loads(config.to_json())) == identity(config) == json.loads(json.dumps(identity(config)))
+    assert identity({}) == identity(Config())
 
 
 def test_defaults_are_not_shared() -> None:

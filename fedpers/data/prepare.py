@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 
 from fedpers import seeds
 from fedpers.build import build
-from fedpers.config import Config
+from fedpers.closure import code_sha256
+from fedpers.config import Config, identity, targets
 from fedpers.data.images import CHUNK, Images
 from fedpers.data.partition import Indices, Partition
 from fedpers.data.shards import CLIENTS, FORMAT, SPLITS, Shards
@@ -47,14 +48,15 @@ def prepare(config: Config) -> Shards:
     key = fingerprint(config.dataset, config.plugins)
     described = known(cache, key)
     if described is not None:
-        folder = _folder(cache, _content(config, described))
-        if folder.is_dir() and _is_sound(folder):
+        content = _content(config, described)
+        folder = _folder(cache, content)
+        if _is_there(folder, content):
             return Shards(folder)
     images: Images = build(config.dataset, "dataset", plugins=config.plugins)
     described = describe(images)
     content = _content(config, described)
     folder = _folder(cache, content)
-    if not folder.is_dir() or not _is_sound(folder):
+    if not _is_there(folder, content):
         assignment, public = divide(images, partition, config)
         _write(folder, images, assignment, public, shift, content)
     remember(cache, key, described)
@@ -128,16 +130,9 @@ def assignment_sha256(assignment: Assignment) -> str:
 
 
 def _content(config: Config, described: Described) -> dict[str, Any]:
-    """Return all that determines the prepared data."""
-    return {
-        "format": FORMAT,
-        **described,
-        "partition": config.partition,
-        "shift": config.shift,
-        "splits": config.splits,
-        "public_samples": config.public_samples,
-        "seed": config.seed,
-    }
+    """Return all that determines the prepared data: of the dataset what it contains, not where it comes from."""
+    code = code_sha256(targets([config.partition, config.shift]))
+    return {"format": FORMAT, **identity(config, "data"), **described, "code_sha256": code}
 
 
 def _folder(cache: Path, content: dict[str, Any]) -> Path:
@@ -150,12 +145,17 @@ def _cache_folder(config: Config) -> Path:
     return Path(named).expanduser() if named else Path.home() / ".cache" / "fedpers"
 
 
-def _is_sound(folder: Path) -> bool:
-    """Tell whether prepared data are what was written; damaged ones are put out of the way."""
-    problem = _damage(folder)
+def _is_there(folder: Path, content: dict[str, Any]) -> bool:
+    """Tell whether data are prepared, and what was written; damaged ones are put out of the way.
+
+    So are those of a partition or shift whose code cannot be read: it may be another one by now.
+    """
+    if not folder.is_dir():
+        return False
+    problem = _damage(folder) if content["code_sha256"] else "their partition's or shift's code cannot be read"
     if problem is None:
         return True
-    log.warning("the prepared data in %s are damaged (%s) and will be made anew", folder, problem)
+    log.warning("the prepared data in %s will be made anew (%s)", folder, problem)
     trash = Path(tempfile.mkdtemp(prefix=".damaged-", dir=folder.parent))
     with contextlib.suppress(FileNotFoundError):  # another run was faster
         folder.rename(trash / "old")

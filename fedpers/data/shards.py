@@ -27,7 +27,7 @@ from torch import Tensor
 from fedpers.device import CPU, fits, to_device
 from fedpers.training import Split
 
-FORMAT = 4
+FORMAT = 5
 CLIENTS = "clients.parquet"
 SPLITS = ("train", "val", "test")
 

@@ -1,11 +1,11 @@
 """What a dataset is, remembered: so that data that are prepared already need not be loaded to be recognized.
 
 A dataset's fingerprint is its configuration, the code that loads it, and the names, sizes and times of its files. As
-long as it stays the same, the hash of the content that was loaded last stands.
+long as it stays the same, the hash of the content that was loaded last stands. A plugin that names no `root` may read
+whatever it likes: it has no fingerprint, and is loaded every time.
 """
 
 import hashlib
-import inspect
 import json
 import os
 import tempfile
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from fedpers.build import resolve
-from fedpers.config import Spec
+from fedpers.closure import code_sha256, is_ours
+from fedpers.config import Config, Spec, targets, without_paths
 from fedpers.data.images import Images
 
 Described = dict[str, Any]
@@ -39,20 +40,32 @@ def fingerprint(spec: Spec, plugins: Iterable[str] = ()) -> str | None:
     """
     if "_target_" not in spec:
         return None
-    loader = resolve(spec["_target_"], "dataset._target_", plugins)
+    if not is_ours(loader := str(spec["_target_"])):
+        resolve(loader, "dataset._target_", plugins)
+        if spec.get("root") is None:
+            return None
+    code = code_sha256([loader])
+    if code is None:
+        return None
     try:
-        sources = {Path(inspect.getfile(loader)), *Path(__file__).parent.glob("*.py")}
-        code = b"".join(path.read_bytes() for path in sorted(sources))
         files = _listing(Path(str(spec["root"])).expanduser()) if spec.get("root") is not None else []
-    except (OSError, TypeError):
+    except OSError:
         return None
     known = {
-        "spec": spec,
-        "code": hashlib.sha256(code).hexdigest(),
+        "spec": without_paths(spec),
+        "code": code,
         "libraries": [version(name) for name in _LIBRARIES],
         "files": files,
     }
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def code_of_data(config: Config) -> str | None:
+    """Return a hash of the code that prepares a configuration's data; None if they may be others every time."""
+    dataset = config.dataset
+    if dataset.get("root") is None and not is_ours(str(dataset.get("_target_"))):
+        return None
+    return code_sha256(targets([dataset, config.partition, config.shift]))
 
 
 def _listing(root: Path) -> list[tuple[str, int, int]]:

@@ -1,16 +1,17 @@
 """What studies plan to run: every arm at every scale, tuned alike, under names that tell runs apart."""
 
-import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 from studies import NAMES, study
 
-from experiments import jobs, plan, tuning
+from experiments import plan, tuning
 from experiments.jobs import Job
 from experiments.study import merge
 from fedpers.build import build
 from fedpers.compose import compose_config
+from fedpers.config import identity
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -31,7 +32,7 @@ def test_names_of_runs_are_names_of_folders_and_differ(name: str, tmp_path: Path
     planned = plan.Plan(study(name).scales["smoke"], (), tmp_path)
     made: list[Job] = [job for tried in planned.trials().values() for each in tried.values() for job in each]
     made += [job for by_seed in planned.reported({}).values() for job in by_seed.values()]
-    configs = {job.name: jobs.identity(dataclasses.asdict(job.config)) for job in made}
+    configs = {job.name: json.dumps(identity(job.config)) for job in made}
     assert len(set(configs.values())) == len(configs) == len({id(job) for job in made})
     assert all("/" not in name and " " not in name for name in configs)
 
