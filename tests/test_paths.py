@@ -73,7 +73,7 @@ def own_model(folder: Path) -> str:
 
 @pytest.mark.parametrize("name", ODD)
 def test_a_path_is_taken_as_it_was_typed(name: str) -> None:
-    given = [f"out={name}", f"cache=/{name}", "dataset=image_folder", f"++dataset.root={name}/"]
+    given = [f"out={name}", f"++cache=/{name}", "dataset=image_folder", f"dataset.root={name}/"]
     config = compose_config(given)
     assert (config.out, config.cache, config.dataset["root"]) == (name, f"/{name}", f"{name}/")
     assert sweep(["seed=0,1", *given]) == [["seed=0", *given], ["seed=1", *given]]
