@@ -14,6 +14,7 @@ from experiments.scales import (
     dirichlet,
     few_samples,
     methods,
+    newcomer,
 )
 from experiments.study import Scale, Study, main, merge
 
@@ -26,6 +27,7 @@ SCALES = {
         conditions=dirichlet(0.5, 0.1),
         seeds=(0, 1),
         tuning_seeds=TUNING_SEEDS[:1],
+        newcomer=newcomer((0.02, 0.05), middle=True),
     ),
     "laptop": Scale(
         common=merge(FASHION_MNIST, ("eval_every=6",)),
@@ -34,6 +36,7 @@ SCALES = {
         seeds=THREE_SEEDS,
         tuning_seeds=TUNING_SEEDS[:1],
         tuning=("eval_every=24",),
+        newcomer=newcomer(LRS),
     ),
     "paper": Scale(
         common=CIFAR,
@@ -42,6 +45,7 @@ SCALES = {
         seeds=FIVE_SEEDS,
         tuning_seeds=TUNING_SEEDS,
         tuning=("eval_every=100",),
+        newcomer=newcomer((0.01, *LRS)),
     ),
 }
 

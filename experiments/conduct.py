@@ -16,7 +16,7 @@ def conduct(study: Study, options: Options) -> int:
         UserError: a configuration is impossible, or a folder cannot be written.
     """
     scale = study.scales[options.scale]
-    plan = Plan(scale, options.overrides, options.runs)
+    plan = Plan(scale, options.overrides, options.runs, options.config_dir)
     plan.check()
     with Tally(f"{study.name} ({options.scale})", options.jobs) as tally:
         workshop = Workshop(options.runs, options.jobs, tally, reuse=options.reuse)

@@ -18,7 +18,8 @@ SHARED = ("fedavg", "fedprox", "scaffold", "moon", "feddyn", "fedntd", "fedgen")
 def _scale(of: Scale) -> Scale:
     names = [arm.name for key in SHARED for arm in KNOWN[key].arms]
     arms = {arm.name: arm for arm in of.arms}
-    return dataclasses.replace(of, arms=(arms[LOCAL.name], *(_fine_tuned(arms[name]) for name in names)))
+    chosen = (arms[LOCAL.name], *(_fine_tuned(arms[name]) for name in names))
+    return dataclasses.replace(of, arms=chosen, newcomer=None)
 
 
 def _fine_tuned(arm: Arm) -> Arm:

@@ -4,7 +4,6 @@ import json
 import logging
 import multiprocessing
 import shutil
-import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -20,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fedpers.config import Config, identity
 from fedpers.errors import UserError
 from fedpers.progress import Bar
-from fedpers.run import OK  # noqa: F401  # fedpers.run silences Flower's telemetry before Flower is imported
+from fedpers.run import start_worker  # fedpers.run silences Flower's telemetry before Flower is imported
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ class Workshop:
 @contextmanager
 def _pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_workers, context, initializer=_ignore_interrupt)
+    pool = ProcessPoolExecutor(num_workers, context, initializer=start_worker)
     try:
         yield pool
     except BaseException:
@@ -159,11 +158,6 @@ def _pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
             process.terminate()
         raise
     pool.shutdown()
-
-
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the parent process, which ends its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def execute(text: str) -> tuple[str, float]:

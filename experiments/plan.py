@@ -32,16 +32,18 @@ class Plan:
         scale: The study at one scale.
         overrides: The user's, on top of every run's.
         folder: Holds the run directories.
+        config_dir: A folder with groups of the user's own.
 
     Raises:
         UserError: a run cannot be composed.
     """
 
-    def __init__(self, scale: Scale, overrides: Overrides, folder: Path) -> None:
+    def __init__(self, scale: Scale, overrides: Overrides, folder: Path, config_dir: str | None = None) -> None:
         """Compose one configuration for each arm under each condition; grid and seeds only change values in it."""
         self.scale, self.folder = scale, folder
+        common = merge(FIXED, scale.common, overrides)
         self.bases = {
-            (condition, arm): compose(merge(FIXED, scale.common, overrides), merge(condition.overrides, arm.overrides))
+            (condition, arm): compose(common, merge(condition.overrides, arm.overrides), config_dir)
             for condition in scale.conditions
             for arm in scale.arms
         }
@@ -91,24 +93,25 @@ class Plan:
         return tuning.settings(pair[1]) if self.scale.tuning_seeds else [()]
 
 
-def compose(common: Overrides, own: Overrides) -> Config:
+def compose(common: Overrides, own: Overrides, config_dir: str | None = None) -> Config:
     """Compose a run's configuration; what has the same choices is composed once, for that takes a while.
 
     Args:
         common: What all runs have.
         own: What this one has; values are written as in JSON, or are words.
+        config_dir: A folder with groups of the user's own.
 
     Raises:
         UserError: a choice or key does not exist, or a value is not what its key accepts.
     """
     choices = tuple(text for text in own if text.partition("=")[0] in ALL_GROUPS)
     changes = _changes(tuple(text for text in own if text not in choices))
-    return tuning.with_setting(_compose(merge(common, choices)), changes)
+    return tuning.with_setting(_compose(merge(common, choices), config_dir), changes)
 
 
 @lru_cache
-def _compose(overrides: Overrides) -> Config:
-    return compose_config(list(overrides))
+def _compose(overrides: Overrides, config_dir: str | None) -> Config:
+    return compose_config(list(overrides), config_dir)
 
 
 def _changes(overrides: Overrides) -> tuple[tuple[str, Any], ...]:

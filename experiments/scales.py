@@ -1,6 +1,7 @@
 """What studies have in common: the size of their runs at each scale, and the methods they compare."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from experiments.study import Arm, Condition, Overrides, Scale, merge
@@ -144,6 +145,16 @@ def methods(lrs: Values, *, middle: bool = False) -> tuple[Arm, ...]:
     new = (name for name in sorted(group_choices("strategy")) if name not in KNOWN and not name.startswith(_LEFT_OUT))
     found = (*KNOWN.values(), *(_one(name, name) for name in new))
     return tuple(arm for method in found for arm in method.tuned(lrs, middle=middle))
+
+
+def newcomer(lrs: Values, *, middle: bool = False) -> Callable[[str], Arm]:
+    """Return what makes the arm of an algorithm from outside (`--config-dir`), tuned as `methods` are.
+
+    Args:
+        lrs: Learning rates that it tries.
+        middle: As for `methods`; an algorithm that is not known here has no main hyper-parameter.
+    """
+    return lambda strategy: _one(strategy, strategy).tuned(lrs, middle=middle)[0]
 
 
 def dirichlet(*alphas: float, also: Overrides = ()) -> tuple[Condition, ...]:

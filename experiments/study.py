@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedpers.compose import ALL_GROUPS
+from fedpers.arguments import parser
+from fedpers.compose import ALL_GROUPS, group_choices
 from fedpers.config import Config
 from fedpers.errors import UserError, unknown_name
 from fedpers.run import FAILED, INTERRUPTED, OK, USAGE
@@ -20,7 +21,7 @@ Overrides = tuple[str, ...]
 USAGE_TEXT = """\
 {question}
 
-  python -m experiments.{name} [scale={scales}] [jobs=N] [out=DIR] [key=value] ...
+  python -m experiments.{name} [scale={scales}] [jobs=N] [out=DIR] [key=value] ... [--config-dir DIR]
 
 Keys of the study
   scale={default}      how large its runs are; see docs/studies.md
@@ -28,6 +29,8 @@ Keys of the study
   out=DIR          tables and figures; runs go to DIR/runs. Without it: experiments/results/{name}-SCALE,
                    and runs/experiments/{runs}-SCALE
   reuse=false      true: finished runs are kept although other code made them, and the page says so
+  --config-dir DIR a folder with groups of your own, e.g. DIR/strategy/mine.yaml; with plugins=[MODULE] for what it
+                   names. {outside}
   --help, -h       this text
 
 Every other key is passed on to every run, e.g. dataset.root=data; python -m fedpers.run --help lists them.
@@ -83,6 +86,7 @@ class Scale:
         tuning_seeds: Seeds that hyper-parameters are chosen on; none of those reported. Empty: nothing is tuned.
         tuning: Further overrides of the runs on these seeds, e.g. fewer evaluations.
         tag: Is added to the names of reported runs, where two studies have different ones in one folder.
+        newcomer: Returns the arm of an algorithm from outside, by its name; None: this study has no place for it.
     """
 
     common: Overrides
@@ -92,6 +96,7 @@ class Scale:
     tuning_seeds: tuple[int, ...] = ()
     tuning: Overrides = ()
     tag: str = ""
+    newcomer: Callable[[str], Arm] | None = None
 
     def __post_init__(self) -> None:
         """Keep tuning away from what is reported."""
@@ -137,16 +142,18 @@ class Options:
     overrides: Overrides
     command: str
     reuse: bool = False
+    config_dir: str | None = None
 
 
 def main(study: Study, arguments: Sequence[str] | None = None) -> int:
     """Run a study and return the exit code: 2 for a user's mistake, 1 if a run failed."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = parser(f"experiments.{study.name}").parse_intermixed_args(arguments)
     try:
-        if {"--help", "-h"} & set(given):
+        study = joined(study, given.config_dir)
+        if given.help:
             sys.stdout.write(help_text(study))
             return OK
-        options = read(study, given)
+        options = read(study, given.words, given.config_dir)
         from experiments.conduct import conduct  # what it imports takes seconds
 
         return FAILED if conduct(study, options) else OK
@@ -158,8 +165,24 @@ def main(study: Study, arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def read(study: Study, arguments: Sequence[str]) -> Options:
-    """Read a command line.
+def joined(study: Study, config_dir: str | None) -> Study:
+    """Return a study with a further arm for each algorithm in DIR/strategy, at the scales that have a place for it.
+
+    Raises:
+        UserError: an algorithm is called as an arm is.
+    """
+    outside = sorted(set(group_choices("strategy", config_dir)) - set(group_choices("strategy")))
+    scales = {}
+    for name, scale in study.scales.items():
+        more = tuple(scale.newcomer(strategy) for strategy in outside) if scale.newcomer else ()
+        for taken in {arm.name for arm in scale.arms} & {arm.name for arm in more}:
+            raise UserError(f"{config_dir}: a method of this study is called {taken!r} already. Accepted: another name")
+        scales[name] = dataclasses.replace(scale, arms=(*scale.arms, *more))
+    return dataclasses.replace(study, scales=scales)
+
+
+def read(study: Study, arguments: Sequence[str], config_dir: str | None = None) -> Options:
+    """Read a command line's keys.
 
     Raises:
         UserError: a scale or key does not exist, or the study varies it itself.
@@ -185,6 +208,7 @@ def read(study: Study, arguments: Sequence[str]) -> Options:
         raise UserError(f"reuse={own['reuse']} is not possible. Accepted: true or false")
     if own.get("out") == "":
         raise UserError("out= names no folder. Accepted: out=DIR")
+    folder = ["--config-dir", config_dir] if config_dir is not None else []
     return Options(
         scale=scale,
         jobs=int(jobs),
@@ -193,7 +217,8 @@ def read(study: Study, arguments: Sequence[str]) -> Options:
         if "out" in own
         else Path(f"runs/experiments/{study.runs_of or study.name}-{scale}"),
         overrides=tuple(f"{key}={value}" for key, value in values.items()),
-        command=shlex.join(["python", "-m", f"experiments.{study.name}", *arguments]),
+        command=shlex.join(["python", "-m", f"experiments.{study.name}", *arguments, *folder]),
+        config_dir=config_dir,
         reuse=reuse == "true",
     )
 
@@ -222,6 +247,9 @@ def help_text(study: Study) -> str:
         default=next(iter(scales)),
         arms="; ".join(arm.name for arm in next(iter(scales.values())).arms),
         sizes=", ".join(f"{name} {scale.num_runs()}" for name, scale in scales.items()),
+        outside="Every algorithm in DIR/strategy enters the study."
+        if any(scale.newcomer for scale in scales.values())
+        else "The study's own arms stay as they are.",
     )
 
 

@@ -12,6 +12,7 @@ import typing
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, Union
 
+from fedpers import siblings
 from fedpers.config import Spec
 from fedpers.errors import UserError, unknown_name
 
@@ -65,18 +66,22 @@ def resolve(path: str, key: str, plugins: Iterable[str] = ()) -> Callable[..., A
         f"{key}={path!r} is not allowed. Accepted: names defined in {', '.join(allowed)}; "
         "add your own module with plugins=[module]"
     )
-    if not _lies_under(path, allowed):
+    if not is_allowed(path, plugins):
         raise refusal
     module_name, _, name = path.rpartition(".")
+    siblings.claim()
     try:
         found = getattr(importlib.import_module(module_name), name)
     except ModuleNotFoundError as error:
-        raise UserError(f"{key}={path!r}: there is no module {error.name!r}") from error
+        top = str(error.name).partition(".")[0]
+        place = siblings.rival(top)
+        hint = f". {top!r} is a package of fedpers, not {place}: rename that one" if place else ""
+        raise UserError(f"{key}={path!r}: there is no module {error.name!r}{hint}") from error
     except AttributeError as error:
         raise UserError(f"{key}={path!r}: module {module_name!r} has no {name!r}") from error
     if not callable(found):
         raise UserError(f"{key}={path!r} cannot be called")
-    if not _lies_under(f"{getattr(found, '__module__', '')}.{name}", allowed):  # it was only imported there
+    if not is_allowed(f"{getattr(found, '__module__', '')}.{name}", plugins):  # it was only imported there
         raise refusal
     return typing.cast(Callable[..., Any], found)
 
@@ -89,8 +94,9 @@ def current(path: str) -> str:
     return path
 
 
-def _lies_under(path: Any, modules: Iterable[str]) -> bool:
-    return isinstance(path, str) and any(path.startswith(module + ".") for module in modules)
+def is_allowed(path: Any, plugins: Iterable[str] = ()) -> bool:
+    """Tell whether a dotted path lies under a module that may be imported."""
+    return isinstance(path, str) and any(path.startswith(f"{module}.") for module in (*ALLOWED, *plugins))
 
 
 def coerce(value: Any, hint: Any, key: str) -> Any:

@@ -11,33 +11,51 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fedpers.config import GROUPS, Config
+from fedpers.config import GROUPS, Config, is_path
 from fedpers.errors import UserError, unknown_name
 
 ALL_GROUPS = ("experiment", *GROUPS)
+_QUOTED = re.compile(r"""'([^'\\]|\\.)*'|"([^"\\]|\\.)*\"""", re.DOTALL)
 
 
 def config_folders(extra: str | None = None) -> list[Path]:
-    """Return the folders that hold YAML: the user's own first, then those that come with fedpers."""
+    """Return the folders that hold YAML: the user's own first, then those that come with fedpers.
+
+    Raises:
+        UserError: the user's is no folder.
+    """
     package = Path(__file__).parent
     inside = package / "configs"  # in an installed wheel
     own = inside if inside.is_dir() else package.parent / "configs"
-    return ([Path(extra).resolve()] if extra else []) + [own]
+    if extra is None:
+        return [own]
+    folder = Path(extra).expanduser().resolve()
+    if not folder.is_dir():
+        raise UserError(f"--config-dir {extra}: there is no such folder. Accepted: one that holds strategy/MINE.yaml")
+    return [own] if folder == own.resolve() else [folder, own]
 
 
 def group_choices(group: str, extra: str | None = None) -> dict[str, Path]:
-    """Return the YAML file of every choice in a group."""
-    files = (path for folder in config_folders(extra) for path in sorted((folder / group).glob("*.yaml")))
-    return {path.stem: path for path in files}
+    """Return the YAML file of every choice in a group.
+
+    Raises:
+        UserError: a file of the user's has the name of one that comes with fedpers.
+    """
+    found: dict[str, Path] = {}
+    for path in (path for folder in config_folders(extra) for path in sorted((folder / group).glob("*.yaml"))):
+        if path.stem in found:
+            raise UserError(f"{found[path.stem]} has the name of a {group} of fedpers. Accepted: another name")
+        found[path.stem] = path
+    return found
 
 
 def sweep(overrides: list[str]) -> list[list[str]]:
-    """Expand comma-separated values into the overrides of every job.
+    """Expand comma-separated values, other than paths, into the overrides of every job.
 
     Raises:
         UserError: an override cannot be read.
@@ -45,10 +63,23 @@ def sweep(overrides: list[str]) -> list[list[str]]:
     alternatives = [
         [f"{parsed.key_or_group}={value}" for value in parsed.sweep_string_iterator()]
         if parsed.is_sweep_override()
-        else [parsed.input_line or ""]
-        for parsed in _parse(overrides)
+        else [text]
+        for text, parsed in zip(overrides, _parse([_literal(text) for text in overrides]), strict=True)
     ]
     return [list(job) for job in itertools.product(*alternatives)]
+
+
+def read_list(text: str) -> list[str]:
+    """Read the value of `key=[a,b]`.
+
+    Raises:
+        UserError: it is no list of names.
+    """
+    (override,) = _parse([text])
+    value = None if override.is_sweep_override() else override.value()
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise UserError(f"{text} is no list of names. Accepted: {override.key_or_group}=[a.b,c.d]")
+    return [str(item) for item in value]
 
 
 def compose_config(overrides: list[str], extra: str | None = None) -> Config:
@@ -61,6 +92,7 @@ def compose_config(overrides: list[str], extra: str | None = None) -> Config:
     Raises:
         UserError: a choice or key does not exist, or a value is not what its key accepts.
     """
+    overrides = [_literal(text) for text in overrides]
     for parsed in _parse(overrides):
         _check_override(parsed, extra)
     with _hydra(extra) as searchpath:
@@ -101,7 +133,7 @@ def _hydra(extra: str | None) -> Iterator[list[str]]:
     for group in GROUPS:
         OmegaConf.set_struct(schema[group], False)  # `build` knows a group's keys and names the nearest
     ConfigStore.instance().store(name="schema", node=schema)
-    searchpath = [f"hydra.searchpath=[file://{Path(extra).resolve()}]"] if extra else []
+    searchpath = [f"hydra.searchpath=[{_quoted(f'file://{folder}')}]" for folder in config_folders(extra)[:-1]]
     with initialize_config_dir(str(config_folders()[-1]), version_base="1.3", job_name="fedpers"):
         yield searchpath
 
@@ -110,10 +142,27 @@ def _parse(overrides: list[str]) -> list[Override]:
     for text in overrides:
         if "=" not in text:
             raise UserError(f"{text!r} is no override. Accepted: group=choice or key=value, see --help")
-    try:
-        return OverridesParser.create().parse_overrides(overrides)
-    except OverrideParseException as error:
-        raise UserError(f"{_first_lines(error)}. Quote values with special characters: 'key=\"value\"'") from error
+    parser, parsed = OverridesParser.create(), list[Override]()
+    for text in overrides:
+        try:
+            parsed += parser.parse_overrides([text])
+        except OverrideParseException as error:
+            reason = f"{text} cannot be read ({_first_lines(error)})"
+            raise UserError(f"{reason}. Quote values with special characters: 'key=\"value\"'") from error
+    return parsed
+
+
+def _literal(text: str) -> str:
+    """Quote a path, most of whose characters Hydra's grammar has no place for; what is quoted already stays."""
+    key, equals, value = text.partition("=")
+    if not equals or not is_path(key.lstrip("+")) or value == "null" or _QUOTED.fullmatch(value):
+        return text
+    no_interpolation = re.sub(r"(\\*)\$\{", lambda match: rf"{match[1] * 2}\${{", value)
+    return f"{key}={_quoted(no_interpolation)}"
+
+
+def _quoted(text: str) -> str:
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def _check_override(override: Override, extra: str | None) -> None:

@@ -20,6 +20,18 @@ Spec = dict[str, Any]
 
 GROUPS = ("dataset", "partition", "shift", "model", "strategy", "engine")
 
+PATHS = ("out", "cache")
+"""Top-level keys whose value is a path: it is taken as it was typed, whatever characters it has."""
+
+GROUP_PATHS = ("root", "file", "folder", "path")
+"""Names of groups' keys whose value is a path, e.g. `dataset.root`."""
+
+
+def is_path(key: str) -> bool:
+    """Tell whether a key's value is a path."""
+    group, _, name = key.rpartition(".")
+    return name in (GROUP_PATHS if group else PATHS)
+
 
 Affects = Literal["data", "result", "nothing"]
 """What a key may change: the prepared data, and thus the results too; the results alone; or neither."""

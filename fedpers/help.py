@@ -12,12 +12,15 @@ Simulate personalized federated learning.
 
   python -m fedpers.run [group=choice] [key=value] ...
   python -m fedpers.run --multirun group=choice,choice key=value,value ...   every combination, then a comparison
-  python -m plots RUN [RUN ...]                                             figures over finished runs
+  python -m plots RUN [RUN ...] [figures=[...]] [plugins=[...]]             figures over finished runs
 
 Options
   --multirun, -m      run every combination of comma-separated values
   --config-dir DIR    a folder with groups of your own (DIR/strategy/mine.yaml)
   --help, -h          this text
+
+Paths (out, cache, dataset.root, ...) are taken as the shell delivers them, whatever characters they have. Other values
+are read by Hydra: quote special characters, 'key="value"'.
 """
 
 _KEY = re.compile(r"^(?P<key>\w+):\s*(?P<default>.*?)\s*#\s*(?P<meaning>.+)$")

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from rich.console import Console
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
+from fedpers import siblings
+from fedpers.arguments import parser
 from fedpers.config import Config
 from fedpers.errors import FederationError, UserError
 
@@ -27,7 +30,7 @@ OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 2 for a user's mistake, 1 for a failed run."""
     options = _parse(arguments)
-    debug = [text for text in options.overrides if text.startswith("debug=")][-1:] in (
+    debug = [text for text in options.words if text.startswith("debug=")][-1:] in (
         ["debug=true"],
         ["debug=True"],
     )
@@ -37,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             sys.stdout.write(help_text(options.config_dir) + "\n")
             return OK
-        jobs = plan(options.overrides, options.multirun, options.config_dir)
+        jobs = plan(options.words, options.multirun, options.config_dir)
         return _run_all(jobs)
     except UserError as error:
         return _fail(str(error), USAGE, debug)
@@ -51,12 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m fedpers.run", add_help=False)
-    parser.add_argument("--help", "-h", action="store_true")
-    parser.add_argument("--multirun", "-m", action="store_true")
-    parser.add_argument("--config-dir", "-cd")
-    parser.add_argument("overrides", nargs="*")
-    return parser.parse_intermixed_args(arguments)
+    made = parser("fedpers.run")
+    made.add_argument("--multirun", "-m", action="store_true")
+    return made.parse_intermixed_args(arguments)
 
 
 def _fail(message: str, code: int, debug: bool) -> int:
@@ -93,8 +93,9 @@ def plan(overrides: list[str], multirun: bool, config_dir: str | None) -> dict[s
 
 
 def _run_all(jobs: dict[str, Config]) -> int:
-    from fedpers import progress
+    from fedpers import figures, progress
     from fedpers.assembly import check, open_run
+    from fedpers.results import Run
     from fedpers.writer import check_run_directory
 
     for config in jobs.values():
@@ -105,18 +106,19 @@ def _run_all(jobs: dict[str, Config]) -> int:
     for name, config in jobs.items():
         summaries[name] = run_job(name, config)
     if len(jobs) > 1:
-        folder = Path(str(next(iter(jobs.values())).out)).parent
+        first = next(iter(jobs.values()))
+        runs = [Run(str(config.out)) for config in jobs.values()]
         console.print(progress.comparison_table(summaries))
-        figures = draw([str(config.out) for config in jobs.values()], folder, next(iter(jobs.values())))
-        _print_paths(console, figures)
+        _print_paths(console, figures.draw(runs, Path(str(first.out)).parent, first.figures, first.plugins))
     return OK
 
 
 def run_job(name: str, config: Config) -> dict[str, Any]:
     """Run one job, print its table and the paths of what was written, and return its summary."""
-    from fedpers import progress, server_app
+    from fedpers import figures, progress, server_app
     from fedpers.assembly import open_run
     from fedpers.build import build
+    from fedpers.results import Run
     from fedpers.writer import RunWriter
 
     logging.getLogger("flwr").setLevel(logging.DEBUG if config.debug else logging.ERROR)
@@ -134,23 +136,17 @@ def run_job(name: str, config: Config) -> dict[str, Any]:
             display,
         )
     summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
-    draw([str(folder)], folder / "figures", config)
+    figures.draw([Run(folder)], folder / "figures", config.figures, config.plugins)
     console = progress.printer()
     console.print(progress.result_table(summary, f"{title}: test accuracy over {shards.num_clients} clients"))
     _print_paths(console, progress.listing(folder))
     return summary
 
 
-def draw(runs: list[str], folder: Path, config: Config) -> list[Path]:
-    """Draw the configured figures over some runs and return the files."""
-    from fedpers.build import resolve
-    from fedpers.results import Run
-
-    opened = [Run(run) for run in runs]
-    written: list[Path] = []
-    for number, path in enumerate(config.figures):
-        written += resolve(path, f"figures[{number}]", config.plugins)(opened, folder)
-    return written
+def start_worker() -> None:
+    """Prepare a process that makes runs for another one, which ends it: Ctrl-C is left to that one."""
+    siblings.claim()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _print_paths(console: Console, paths: list[Path]) -> None:

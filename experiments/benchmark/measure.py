@@ -81,7 +81,7 @@ def run(
             "bare": dict(subject.bare),
             "out": str(out),
         }
-        command = [sys.executable, "-m", "experiments.benchmark.child", json.dumps(task)]
+        command = [sys.executable, "-m", "fedpers", "experiments.benchmark.child", json.dumps(task)]
         errors = Path(name) / "errors"
         with errors.open("w") as stream:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True)

@@ -2,6 +2,8 @@
 
 Prints who holds what and draws it: labels and sizes of the clients, and some images of each. What is prepared here need
 not be prepared by a run. `python -m fedpers.run --help` lists datasets, partitions and their keys.
+
+--config-dir DIR has groups of your own, e.g. DIR/dataset/mine.yaml; plugins=[MODULE] the module that it names.
 """
 
 import sys
@@ -13,6 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from fedpers.arguments import parser
 from fedpers.build import resolve
 from fedpers.compose import compose_config
 from fedpers.data.prepare import prepare
@@ -26,16 +29,18 @@ SHOWN = 20
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prepare, print, draw, and return the exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if {"--help", "-h"} & set(given) or not given:
+    options = parser("fedpers.data").parse_intermixed_args(arguments)
+    given = options.words
+    if options.help or not given:
         sys.stdout.write(f"{__doc__}\n")
-        return 0 if given else 2
+        return 0 if options.help else 2
     try:
         names = [text for text in given if "=" not in text]
         if len(names) != 2:
             raise UserError(f"found {names}. Accepted: a dataset and a partition, then KEY=VALUE; see --help")
         config = compose_config(
-            [f"dataset={names[0]}", f"partition={names[1]}", *(text for text in given if "=" in text)]
+            [f"dataset={names[0]}", f"partition={names[1]}", *(text for text in given if "=" in text)],
+            options.config_dir,
         )
         console = Console(stderr=True, highlight=False)
         with console.status(f"preparing {names[0]}, {names[1]}"):

@@ -95,7 +95,7 @@ class FlowerEngine:
             stack.callback(_keep, log, folder)
             (scratch / "app").mkdir()
             (scratch / "app" / "pyproject.toml").write_text(APP)
-            (scratch / "run.toml").write_text(_toml(settings))
+            (scratch / "run.toml").write_text(_toml(settings), encoding="utf-8")
             command = [executable("flwr"), "run", str(scratch / "app")]
             home: Path | None = None
             if self.superlink is None:
@@ -131,8 +131,9 @@ def _number(value: float | str) -> str:
 
 
 def _toml(values: records.RunConfig) -> str:
-    """Write a run's configuration; a JSON string is a TOML string."""
-    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+    """Write a run's configuration; a JSON string is a TOML string, but for DEL and characters in two halves."""
+    lines = (f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
+    return "".join(lines).replace("\x7f", "\\u007f")
 
 
 @contextmanager

@@ -125,3 +125,86 @@ def test_the_configured_figures_exist_and_can_be_called_as_a_run_does(tmp_path: 
         path.name for name in compose_config([]).figures for path in resolve(name, "figures")([run], tmp_path / "out")
     ]
     assert set(written) == ALL
+
+
+# which figures are drawn
+
+PLUGIN = """
+def draw(runs, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "mine.txt"
+    path.write_text(str(len(runs)))
+    return [path]
+"""
+CONVERGENCE, CLIENTS = "plots.convergence.draw", "plots.client_accuracy.draw"
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make a module with a figure of the user's importable and return the figure."""
+    (tmp_path / "figures_of_mine.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "figures_of_mine.draw"
+
+
+def stems(folder: Path) -> set[str]:
+    return {path.stem for path in folder.iterdir()}
+
+
+def test_the_runs_own_figures_are_drawn_in_their_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "runs/a", figures=[CLIENTS], plugins=["os"])
+    write_run(tmp_path / "runs/b", strategy="local", figures=[CONVERGENCE, CLIENTS])
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
+    assert stems(tmp_path / "out") == {"client_accuracy", "convergence"}
+    drawn = [Path(line).stem for line in capsys.readouterr().out.splitlines()]
+    assert list(dict.fromkeys(drawn)) == ["client_accuracy", "convergence"]
+
+
+def test_other_figures_can_be_chosen(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", figures=[CLIENTS])
+    assert main([f"figures=[{CONVERGENCE}]", str(run.folder), "--out", str(tmp_path / "out")]) == 0
+    assert stems(tmp_path / "out") == {"convergence"}
+
+
+def test_a_plugins_figure_is_drawn_once_its_module_is_named(
+    plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run names the module too, but a run is a file, which may come from elsewhere."""
+    run = write_run(tmp_path / "run", figures=[plugin, CONVERGENCE], plugins=["figures_of_mine"])
+    command = [str(run.folder), "--out", str(tmp_path / "out")]
+    assert main(command) == 1
+    told = "error: figures_of_mine.draw was not drawn: it needs plugins=[figures_of_mine] on the command line\n"
+    assert capsys.readouterr().err == told
+    assert "figures_of_mine" not in sys.modules
+    assert stems(tmp_path / "out") == {"convergence"}
+    assert main([*command, "plugins=[figures_of_mine]"]) == 0
+    assert (tmp_path / "out/mine.txt").read_text() == "1"
+    sys.modules.pop("figures_of_mine")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["figures=plots.convergence.draw"], "is no list of names. Accepted: figures=[a.b,c.d]"),
+        (["figures=[plots.no.draw]"], "there is no module 'plots.no'"),
+        (["plugins=[a"], "plugins=[a"),
+        (["figure=[x]"], "figure=[x] holds no run"),
+    ],
+)
+def test_mistakes_in_keys_are_named(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_run(tmp_path / "run")
+    assert main([str(run.folder), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_command_without_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plugins=[mine]"]) == 2
+    assert "no RUN is named" in capsys.readouterr().err
+
+
+def test_the_default_figures_stand_in_one_place() -> None:
+    root = Path(__file__).parents[2]
+    sources = [path for top in ("fedpers", "plots") for path in (root / top).rglob("*.py")]
+    assert not [path for path in sources if "client_accuracy.draw" in path.read_text()]
