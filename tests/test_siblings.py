@@ -25,7 +25,7 @@ FORMS = (
 )
 PLUGIN = """
 import numbers_of_mine
-from strategies.base import Algorithm
+from fedpers.algorithm import Algorithm
 from strategies.fedavg import FedAvg
 
 class Mine(FedAvg):
