@@ -85,6 +85,11 @@ class Run:
         """One row for each round, client, model and split."""
         return self._table("metrics", Row)
 
+    @property
+    def scores(self) -> pd.DataFrame:
+        """One row for each round, client, model and split, with a column for each metric: the wide form."""
+        return self.metrics
+
     @cached_property
     def traffic(self) -> pd.DataFrame:
         """One row for each message and payload kind."""
