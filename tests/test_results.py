@@ -93,7 +93,7 @@ def test_curve_is_rounds_by_clients(run) -> None:
 
 def test_tables_survive_a_stop_between_rounds(run) -> None:
     (run.folder / "metrics" / ".round-00004.parquet").write_bytes(b"half")
-    assert run.metrics["round"].max() == 3
+    assert run.scores["round"].max() == 3
 
 
 def test_absent_seconds_and_errors_are_null(tmp_path) -> None:
@@ -133,7 +133,7 @@ def test_damaged_file_is_named(run, name) -> None:
     (run.folder / name).write_bytes(b"{half")
     opened = Run(run.folder)
     with pytest.raises(UserError, match=f"{name} is damaged"):
-        _ = opened.config, opened.metrics, opened.summary
+        _ = opened.config, opened.scores, opened.summary
 
 
 def test_run_that_has_not_ended_has_no_summary(run) -> None:

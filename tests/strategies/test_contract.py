@@ -73,7 +73,7 @@ def test_yaml_is_the_schema(name: str, config) -> None:
 @every_strategy
 def test_every_client_is_scored_after_every_round(name: str, federate) -> None:
     run = federate(*chosen(name), "participation=0.5", "finetune_epochs=1")
-    table = run.metrics
+    table = run.scores
     for model in {"personal", "finetuned"} | set(table.model):
         for split in ("val", "test"):
             rows = table[(table.model == model) & (table.split == split)]
@@ -153,17 +153,17 @@ def test_a_failure_costs_one_client_one_round(name: str, federate, config, monke
     assert errors[["round", "phase", "client", "error"]].values.tolist() == [
         [2, "train", 1, "RuntimeError: the battery is empty"]
     ]
-    lost = run.metrics[(run.metrics["round"] == 2) & (run.metrics.client == 1)]
+    lost = run.scores[(run.scores["round"] == 2) & (run.scores.client == 1)]
     assert len(lost)
     assert not lost.sampled.any()
-    assert run.metrics[run.metrics["round"] == 3].sampled.all()
+    assert run.scores[run.scores["round"] == 3].sampled.all()
 
 
 @every_strategy
 def test_unseen_clients_are_served_and_never_train(name: str, federate) -> None:
     run = federate(*chosen(name), "unseen=0.25", "rounds=2")
     (unseen,) = sorted(run.unseen)
-    rows = run.metrics[(run.metrics.client == unseen) & (run.metrics.model == "personal")]
+    rows = run.scores[(run.scores.client == unseen) & (run.scores.model == "personal")]
     assert len(rows) == 4  # 2 rounds, validation and test
     assert not rows.sampled.any()
     assert rows.loss.notna().all()
@@ -212,4 +212,4 @@ def test_batch_norm_policy_is_honoured(name: str, policy: str, federate) -> None
     norm_weights = {key for key in keys if key == "stem.1.weight"}
     if name == "fedavg":
         assert bool(norm_weights) == (policy != "local")
-    assert run.metrics.loss.notna().all()
+    assert run.scores.loss.notna().all()

@@ -57,7 +57,7 @@ def test_scaffold_server_moves_c_by_the_sampled_share() -> None:
 
 def test_scaffolds_first_round_is_fedavgs(federate) -> None:
     """All clients have equally many samples."""
-    first, average = (federate(f"strategy={name}", "rounds=1").metrics for name in ("scaffold", "fedavg"))
+    first, average = (federate(f"strategy={name}", "rounds=1").scores for name in ("scaffold", "fedavg"))
     assert first.loss.to_numpy() == pytest.approx(average.loss.to_numpy(), abs=1e-6)
 
 
@@ -117,9 +117,9 @@ def test_moon_by_hand() -> None:
 
 
 def test_moon_without_contrast_is_fedavg(federate) -> None:
-    nothing = federate("strategy=moon", "strategy.mu=0", "participation=0.5").metrics
-    assert nothing.equals(federate("strategy=fedavg", "participation=0.5").metrics)
-    assert not nothing.equals(federate("strategy=moon", "participation=0.5").metrics)
+    nothing = federate("strategy=moon", "strategy.mu=0", "participation=0.5").scores
+    assert nothing.equals(federate("strategy=fedavg", "participation=0.5").scores)
+    assert not nothing.equals(federate("strategy=moon", "participation=0.5").scores)
 
 
 def test_per_fedavg_by_hand() -> None:
@@ -159,7 +159,7 @@ def test_per_fedavg_gives_each_step_a_part_of_the_batch() -> None:
 
 
 def test_per_fedavg_without_adaptation_uses_the_global_model(federate) -> None:
-    table = federate("strategy=per_fedavg", "strategy.adaptation_lr=0").metrics
+    table = federate("strategy=per_fedavg", "strategy.adaptation_lr=0").scores
     parts = [
         table[table.model == model].drop(columns="model").reset_index(drop=True) for model in ("personal", "global")
     ]
@@ -180,7 +180,7 @@ def test_pfedme_uses_theta(federate) -> None:
     client = PFedMe(lambda_prox=0.5, inner_steps=2, inner_lr=1.0)
     model = client.personalize(make_task(three_parameters(2.0), client, [[1.0]], [0], state=own(3.0, 4.0, 5.0)))
     assert numbers(model.tensors()) == [3, 4, 5]
-    table = federate("strategy=pfedme").metrics
+    table = federate("strategy=pfedme").scores
     shared = table[table.model == "global"].reset_index(drop=True)
     assert (personal(SimpleNamespace(metrics=table)).loss != shared.loss).all()
 

@@ -142,7 +142,7 @@ def test_nothing_but_knowledge_leaves_a_client(federate) -> None:
         "labels",
         "metrics",
     }
-    assert set(run.metrics.model) == {"personal"}
+    assert set(run.scores.model) == {"personal"}
 
 
 def test_representation_has_the_shape_of_the_active_cut(federate) -> None:
@@ -157,8 +157,8 @@ def test_representation_has_the_shape_of_the_active_cut(federate) -> None:
 
 @pytest.mark.parametrize("off", [OFF, [*OFF, "strategy.knowledge=class_means"], [*OFF, "strategy.kl_on=head"]])
 def test_all_weights_zero_is_local(off: list[str], federate) -> None:
-    nothing = federate("strategy=fedd2s", "strategy.clip_norm=null", "participation=0.5", *off).metrics
-    assert nothing.equals(federate("strategy=local", "participation=0.5").metrics)
+    nothing = federate("strategy=fedd2s", "strategy.clip_norm=null", "participation=0.5", *off).scores
+    assert nothing.equals(federate("strategy=local", "participation=0.5").scores)
 
 
 def test_feedback_chooses_what_is_sent(federate) -> None:

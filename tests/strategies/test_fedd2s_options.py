@@ -112,7 +112,7 @@ def test_own_heads_are_no_federation(federate) -> None:
 
 def test_one_client_alone_owns_the_global_head(federate) -> None:
     one = [*FEDD2S, "partition.num_clients=1"]
-    alone, together = federate(*one, "strategy.heads=own").metrics, federate(*one).metrics
+    alone, together = federate(*one, "strategy.heads=own").scores, federate(*one).scores
     assert alone[["round", "split"]].equals(together[["round", "split"]])
     assert (alone.accuracy - together.accuracy).abs().max() < 0.2  # another batch order, the same algorithm
 
@@ -181,8 +181,8 @@ def test_projection_is_fixed_and_keeps_lengths_in_expectation() -> None:
 def test_clients_may_own_different_architectures(federate) -> None:
     mixed = ["model=mixed", "partition.max_samples=80", "rounds=2"]
     run = federate(*FEDD2S, *mixed)
-    assert run.metrics.client.nunique() == 4
-    assert federate("strategy=local", *mixed).metrics.client.nunique() == 4
+    assert run.scores.client.nunique() == 4
+    assert federate("strategy=local", *mixed).scores.client.nunique() == 4
 
 
 def test_each_client_has_its_own_architecture(config) -> None:
@@ -211,7 +211,7 @@ def test_cuts_that_disagree_need_a_projection(config, tmp_path) -> None:
 
     with pytest.raises(UserError, match=r"disagree at cut 1: representations of \[8, 9\] values.*projection=SIZE"):
         run("without")
-    assert run("with", "strategy.projection=5").metrics.client.nunique() == 4
+    assert run("with", "strategy.projection=5").scores.client.nunique() == 4
 
 
 def test_diagnostics_tell_what_happened(federate) -> None:

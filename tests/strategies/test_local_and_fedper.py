@@ -26,7 +26,7 @@ def test_fedper_sends_the_base_and_keeps_the_head() -> None:
 
 
 def _personal(run):  # type: ignore[no-untyped-def]
-    return run.metrics[run.metrics.model == "personal"].reset_index(drop=True)
+    return run.scores[run.scores.model == "personal"].reset_index(drop=True)
 
 
 def test_fedper_without_personal_layers_is_fedavg(federate) -> None:
@@ -40,7 +40,7 @@ def test_fedper_with_all_layers_personal_is_local(federate) -> None:
 
 
 def test_fedper_has_no_global_model(federate) -> None:
-    assert set(federate("strategy=fedper").metrics.model) == {"personal"}
+    assert set(federate("strategy=fedper").scores.model) == {"personal"}
 
 
 def test_local_sends_no_weights(federate) -> None:

@@ -72,7 +72,7 @@ def test_fedala_draws_its_share() -> None:
 
 def test_fedala_without_upper_stages_is_fedavg(federate) -> None:
     average = federate("strategy=fedavg", "participation=0.5")
-    assert federate("strategy=fedala", "strategy.stages=[]", "participation=0.5").metrics.equals(average.metrics)
+    assert federate("strategy=fedala", "strategy.stages=[]", "participation=0.5").scores.equals(average.scores)
     assert not personal(federate("strategy=fedala", "participation=0.5")).equals(personal(average))
 
 
@@ -119,9 +119,9 @@ def test_fedamp_is_held_near_the_mixture() -> None:
 
 
 def test_fedamp_with_lambda_zero_is_local(federate) -> None:
-    alone = federate("strategy=local").metrics
-    assert federate("strategy=fedamp", "strategy.lambda_prox=0").metrics.equals(alone)
-    assert not federate("strategy=fedamp", "strategy.lambda_prox=1").metrics.equals(alone)
+    alone = federate("strategy=local").scores
+    assert federate("strategy=fedamp", "strategy.lambda_prox=0").scores.equals(alone)
+    assert not federate("strategy=fedamp", "strategy.lambda_prox=1").scores.equals(alone)
 
 
 def test_fedamp_wants_one_architecture(federate) -> None:
@@ -161,9 +161,9 @@ def test_knn_per_chooses_its_share_by_validation() -> None:
 
 
 def test_knn_per_without_neighbours_is_fedavg(federate) -> None:
-    average = federate("strategy=fedavg").metrics
-    assert federate("strategy=knn_per", "strategy.lambda_knn=0").metrics.equals(average)
-    run = federate("strategy=knn_per").metrics
+    average = federate("strategy=fedavg").scores
+    assert federate("strategy=knn_per", "strategy.lambda_knn=0").scores.equals(average)
+    run = federate("strategy=knn_per").scores
     shared = [table[table.model == "global"].reset_index(drop=True) for table in (run, average)]
     assert shared[0].equals(shared[1])
     assert not run[run.model == "personal"].equals(average[average.model == "personal"])

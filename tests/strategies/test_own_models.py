@@ -48,13 +48,13 @@ def test_ditto_uses_its_own_model_or_the_global_one() -> None:
 
 
 def test_ditto_is_fedavg_and_with_lambda_zero_local(federate) -> None:
-    run = federate("strategy=ditto", "strategy.lambda_prox=0").metrics
+    run = federate("strategy=ditto", "strategy.lambda_prox=0").scores
     shared = run[run.model == "global"].reset_index(drop=True)
-    average = federate("strategy=fedavg").metrics
+    average = federate("strategy=fedavg").scores
     assert shared.equals(average[average.model == "global"].reset_index(drop=True))
-    alone = federate("strategy=local").metrics
+    alone = federate("strategy=local").scores
     assert run[run.model == "personal"].reset_index(drop=True).equals(alone)
-    held = federate("strategy=ditto", "strategy.lambda_prox=1").metrics
+    held = federate("strategy=ditto", "strategy.lambda_prox=1").scores
     assert held[held.model == "global"].reset_index(drop=True).equals(shared)
     assert not held[held.model == "personal"].reset_index(drop=True).equals(alone)
 
@@ -102,7 +102,7 @@ def test_apfl_at_its_ends(alpha: float, limit: str, federate) -> None:
 
 
 def test_apfl_global_model_is_fedavgs(federate) -> None:
-    run, average = federate("strategy=apfl").metrics, federate("strategy=fedavg").metrics
+    run, average = federate("strategy=apfl").scores, federate("strategy=fedavg").scores
     shared = [table[table.model == "global"].reset_index(drop=True) for table in (run, average)]
     assert shared[0].equals(shared[1])
 
@@ -128,13 +128,13 @@ def test_pfedsd_temperature() -> None:
 
 
 def test_pfedsd_without_distillation_is_fedavg_scored_after_training(federate) -> None:
-    run = federate("strategy=pfedsd", "strategy.lambda_kd=0").metrics
-    average = federate("strategy=fedavg").metrics
+    run = federate("strategy=pfedsd", "strategy.lambda_kd=0").scores
+    average = federate("strategy=fedavg").scores
     shared = [table[table.model == "global"].reset_index(drop=True) for table in (run, average)]
     assert shared[0].equals(shared[1])
     # what FedAvg's clients hold after local training from the model of the round before
     first = run[(run.model == "personal") & (run["round"] == 1)].drop(columns="round").reset_index(drop=True)
-    alone = federate("strategy=local", "rounds=1").metrics.drop(columns="round").reset_index(drop=True)
+    alone = federate("strategy=local", "rounds=1").scores.drop(columns="round").reset_index(drop=True)
     assert first.equals(alone)
 
 

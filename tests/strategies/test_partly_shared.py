@@ -24,7 +24,7 @@ def sigmoid(value: float) -> float:
 
 
 def personal(run):  # type: ignore[no-untyped-def]
-    return run.metrics[run.metrics.model == "personal"].reset_index(drop=True)
+    return run.scores[run.scores.model == "personal"].reset_index(drop=True)
 
 
 def test_fedrep_fits_the_head_first() -> None:
@@ -82,7 +82,7 @@ def test_fedbabu_head_stands_still_and_tuning_is_forgotten(federate) -> None:
     assert personal(tuned).loss.mean() < personal(plain).loss.mean()
     up = [run.traffic[run.traffic.direction == "up"].groupby("kind").bytes.sum()["weights"] for run in (plain, tuned)]
     assert up[0] == up[1]
-    column = federate("strategy=fedbabu", "strategy.tuning_epochs=0", "finetune_epochs=2").metrics
+    column = federate("strategy=fedbabu", "strategy.tuning_epochs=0", "finetune_epochs=2").scores
     assert column[column.model == "finetuned"].loss.mean() < personal(plain).loss.mean()
 
 
@@ -111,7 +111,7 @@ def test_lg_fedavg_at_its_ends(federate) -> None:
 
 
 def test_fedbn_without_batch_norm_is_fedavg(federate) -> None:
-    assert federate("strategy=fedbn").metrics.equals(federate("strategy=fedavg").metrics)
+    assert federate("strategy=fedbn").scores.equals(federate("strategy=fedavg").scores)
 
 
 def test_fedbn_is_fedavg_under_the_local_policy(federate) -> None:

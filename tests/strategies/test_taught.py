@@ -55,9 +55,9 @@ def test_fedntd_has_nothing_to_say_about_two_classes() -> None:
 
 
 def test_fedntd_with_beta_zero_is_fedavg(federate) -> None:
-    average = federate("strategy=fedavg").metrics
-    assert federate("strategy=fedntd", "strategy.beta=0").metrics.equals(average)
-    assert not federate("strategy=fedntd").metrics.equals(average)
+    average = federate("strategy=fedavg").scores
+    assert federate("strategy=fedntd", "strategy.beta=0").scores.equals(average)
+    assert not federate("strategy=fedntd").scores.equals(average)
 
 
 def test_fml_by_hand() -> None:
@@ -74,7 +74,7 @@ def test_fml_by_hand() -> None:
 @pytest.mark.parametrize(("key", "limit", "model"), [("alpha", "local", "personal"), ("beta", "fedavg", "global")])
 def test_fml_at_its_ends(key: str, limit: str, model: str, federate) -> None:
     taught, alone = (
-        run.metrics[run.metrics.model == model].reset_index(drop=True)
+        run.scores[run.scores.model == model].reset_index(drop=True)
         for run in (federate("strategy=fml", f"strategy.{key}=1"), federate(f"strategy={limit}"))
     )
     assert taught.drop(columns="loss").equals(alone.drop(columns="loss"))
@@ -130,7 +130,7 @@ def test_balanced_loss_of_equal_counts_is_the_plain_one() -> None:
 def test_fedrod_shares_what_fedavg_shares(federate) -> None:
     run = federate("strategy=fedrod")
     assert run.summary["bytes"]["up"]["weights"] == federate("strategy=fedavg").summary["bytes"]["up"]["weights"]
-    assert not personal(run).equals(run.metrics[run.metrics.model == "global"].reset_index(drop=True))
+    assert not personal(run).equals(run.scores[run.scores.model == "global"].reset_index(drop=True))
 
 
 @pytest.mark.parametrize(
