@@ -28,6 +28,7 @@ from fedpers.data.shards import Shards
 from fedpers.device import open_device
 from fedpers.models.batch_norm import local_keys, reestimate_statistics
 from fedpers.models.staged import Staged
+from fedpers.scoring import Metric, measure, resolve_metrics
 from fedpers.training import score
 
 app = ClientApp()
@@ -139,6 +140,7 @@ class Worker:
         """Build the model, on the device, and the client half."""
         self.config, self.shards, self.device = config, shards, open_device(config.device)
         self.client = build_client(self.config)
+        self.metrics = resolve_metrics(config.metrics, config.plugins)
         self._personal: dict[str, bool] = {}
         specs = model_specs(self.config)
         models = (build_model(self.config, self.shards, number) for number in range(len(specs)))
@@ -247,30 +249,30 @@ def evaluate(message: Message, context: Context) -> Message:
 
 
 def _score_models(worker: Worker, message: Message, context: Context) -> dict[str, float]:
-    """Return "model/split/figure" for the personal, the global and the fine-tuned model, as far as they exist."""
+    """Return "model/split/metric" for the personal, the global and the fine-tuned model, as far as they exist."""
     task = worker.task(message, context)
     personal = worker.client.personalize(task)
-    scores = _score("personal", personal, task)
+    scores = _score("personal", personal, task, worker.metrics)
     if worker.config.finetune_epochs:
         tuned = dataclasses.replace(task, model=personal)
         tuned.fit(epochs=worker.config.finetune_epochs, purpose="finetune")
-        scores |= _score("finetuned", personal, task)
+        scores |= _score("finetuned", personal, task, worker.metrics)
     loadable = worker.loadable(task.client)
     if loadable.is_complete(task.received):
         if not task.state and type(worker.client).personalize is Client.personalize:
             same = {key: value for key, value in scores.items() if key.startswith("personal/")}
             scores |= {key.replace("personal", "global", 1): value for key, value in same.items()}
         else:
-            scores |= _score("global", loadable.load(task.received, {}), task)
+            scores |= _score("global", loadable.load(task.received, {}), task, worker.metrics)
     return scores
 
 
-def _score(name: str, model: Staged, task: Task) -> dict[str, float]:
+def _score(name: str, model: Staged, task: Task, metrics: Mapping[str, Metric]) -> dict[str, float]:
     if task.config.batch_norm == "reset":
         reestimate_statistics(model, task.data.train, task.config.batch_size)
     figures: dict[str, float] = {}
     for split, data in (("val", task.data.val), ("test", task.data.test)):
         if len(data):
-            result = score(model, data)
-            figures |= {f"{name}/{split}/{key}": value for key, value in dataclasses.asdict(result).items()}
+            values = measure(score(model, data), data.labels, metrics)
+            figures |= {f"{name}/{split}/{key}": value for key, value in values.items()}
     return figures

@@ -60,6 +60,11 @@ class Config:
         "reset (running statistics are re-estimated on the client's training data before it is scored)",
     )
     eval_every: int = option(1, "score every client after each this many rounds (and after the last); 0: never")
+    metrics: list[str] = option(
+        ["accuracy", "loss"],
+        "what models are scored by: the names under Metrics, or PACKAGE.FUNCTION of a plugin; accuracy and loss are "
+        "measured even if left out",
+    )
     finetune_epochs: int = option(0, "when above 0, also score each personal model after this many local epochs")
     splits: list[float] = option([0.6, 0.15, 0.25], "shares of each client's samples: train, validation, test")
     out: str | None = option(None, "run directory, new or empty; null: runs/EXPERIMENT/TIME")

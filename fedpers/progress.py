@@ -81,7 +81,7 @@ class Display(Bar):
                     f"round {round}: client {entry.client} failed to {entry.phase}: {entry.error}",
                     markup=False,
                 )
-        lost = {row.client for row in rows if not math.isfinite(row.loss)}
+        lost = {row.client for row in rows if row.metric == "loss" and not math.isfinite(row.value)}
         if lost and not self._has_diverged:
             self._has_diverged = True
             self.console.print(

@@ -27,6 +27,7 @@ from fedpers.federation import Federation, ServerHalf, roll_call
 from fedpers.ledger import Ledger
 from fedpers.progress import Reporter, Silent
 from fedpers.results import Run, summarize
+from fedpers.scoring import check_metrics, where_smaller_is_better
 from fedpers.tables import Diagnostic, Row, mean_accuracy
 from fedpers.writer import FAILURE, RunWriter, run_directory
 
@@ -52,7 +53,7 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def check(config: Config, shards: Shards) -> None:
-    """Raise a UserError when the algorithm does not fit the model, or an engine or figure cannot be had.
+    """Raise a UserError when the algorithm does not fit the model, or an engine, metric or figure cannot be had.
 
     Nothing has been written yet.
     """
@@ -71,6 +72,7 @@ def check(config: Config, shards: Shards) -> None:
                 "(model.mixture) cannot. Accepted: a strategy that keeps all weights on the clients, or one model"
             )
     build(config.engine, "engine", plugins=config.plugins)
+    check_metrics(config.metrics, config.plugins, shards.num_classes)
     for number, path in enumerate(config.figures):
         resolve(path, f"figures[{number}]", config.plugins)
 
@@ -155,6 +157,7 @@ def _manifest(config: Config, shards: Shards) -> dict[str, Any]:
         "seed": config.seed,
         "device": describe(config.device),
         "batch_norm": config.batch_norm,
+        "smaller_is_better": where_smaller_is_better(config.metrics, config.plugins),
         "dataset_sha256": shards.manifest["dataset_sha256"],
         "assignment_sha256": shards.manifest["assignment_sha256"],
     }

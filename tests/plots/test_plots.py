@@ -47,7 +47,7 @@ def write_run(
     pd.DataFrame(clients).to_parquet(folder / "clients.parquet")
     for number, accuracies in enumerate(rounds, start=1):
         rows = [
-            Row(number, client, model, split, 10, 1.0, value * factor if split == "test" else 0.0, True)
+            Row(number, client, model, split, 10, "accuracy", value * factor if split == "test" else 0.0, True)
             for client, value in enumerate(accuracies)
             if value is not None
             for model, factor in {"personal": 1.0, **(others or {})}.items()
