@@ -76,7 +76,7 @@ def test_the_example_in_contributing_runs_from_outside(tmp_path: Path) -> None:
     shown = subprocess.run(
         [sys.executable, "-m", *command.split(), *small],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])},
         capture_output=True,
         text=True,
         timeout=120,
