@@ -19,9 +19,9 @@ from fedpers import results
 from fedpers.build import build
 from fedpers.compose import compose_config
 from fedpers.config import Config, identity
+from fedpers.figures import draw
 from fedpers.provenance import run_sha256
 from fedpers.results import Run, summarize
-from fedpers.run import draw
 from plots.groups import group_runs
 
 OLD = Path(__file__).parent / "old_runs" / "0.1.0"
@@ -61,7 +61,7 @@ def test_the_summary_of_its_tables_is_the_one_it_holds() -> None:
 
 
 def test_figures_are_drawn_of_it(tmp_path: Path) -> None:
-    assert len(draw([str(OLD)], tmp_path, Run(OLD).config)) == 8
+    assert len(draw([Run(OLD)], tmp_path, Run(OLD).config.figures)) == 8
 
 
 def test_it_is_of_the_configuration_that_the_same_command_gives_today() -> None:
