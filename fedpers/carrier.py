@@ -126,10 +126,10 @@ def receive(replies: Iterable[Message], nodes: Mapping[int, int]) -> dict[int, S
         client: Sent(records.view_arrays(content), int(records.num_examples(content)))
         for client, content in sorted(valid.items())
     }
+    first = next(iter(sent), 0)
     for client, each in sent.items():
-        first, tensors = next(iter(sent.items()))
-        if each.tensors.keys() != tensors.tensors.keys():
-            odd = min(each.tensors.keys() ^ tensors.tensors.keys())
+        odd = min(each.tensors.keys() ^ sent[first].tensors.keys(), default=None)
+        if odd is not None:
             raise FederationError(
                 f"clients {first} and {client} sent different tensors: one of them sent {odd!r}, the other did not. "
                 "An algorithm's `train` sends the same names from every client of a round"

@@ -8,7 +8,6 @@ kept, and in a sentence how it is not. Takes about 20 seconds. Exit code: 0 if a
 for a mistake on the command line.
 """
 
-import argparse
 import contextlib
 import os
 import sys
@@ -23,6 +22,7 @@ os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 with contextlib.suppress(ImportError):  # an older PyTorch has no devices written in Python
     from fedpers import emulated  # noqa: F401 - before the first gradient, when PyTorch counts its devices
 
+from fedpers.arguments import parser
 from fedpers.errors import UserError
 
 if TYPE_CHECKING:  # imported late, so that --help is quick
@@ -33,18 +33,14 @@ KEPT, BROKEN, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check, print, and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m fedpers.check", add_help=False)
-    parser.add_argument("--help", "-h", action="store_true")
-    parser.add_argument("--config-dir", "-cd")
-    parser.add_argument("overrides", nargs="*")
-    options = parser.parse_intermixed_args(arguments)
-    if options.help or not options.overrides:
+    options = parser("fedpers.check").parse_intermixed_args(arguments)
+    if options.help or not options.words:
         sys.stdout.write(f"{__doc__}\n")
         return KEPT if options.help else USAGE
     from fedpers.contract.play import Candidate
 
     try:
-        return report(Candidate(tuple(options.overrides), options.config_dir))
+        return report(Candidate(tuple(options.words), options.config_dir))
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return USAGE

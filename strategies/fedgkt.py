@@ -21,16 +21,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fedpers import seeds
 from fedpers.algorithm import Aggregated, Algorithm, Federation, Purpose, Sent, Server, ServerState, State, Task, Update
 from fedpers.config import Config
 from fedpers.models.staged import Staged
-from strategies.parts.exchange import SOFT_LABELS, HeadTraining, Knowledge, Teacher, View, pooled
-from strategies.parts.heads import copied_weights, head_of, make_head
+from strategies.parts.exchange import SOFT_LABELS, HeadTraining, Knowledge, Teacher, View, head_to_train, pooled
+from strategies.parts.heads import copied_weights
 from strategies.parts.personal_layers import all_keys
-from strategies.parts.snapshots import snapshot
 
 
 @dataclass(frozen=True)
@@ -136,12 +135,15 @@ class LargeModelServer(Server[LargeModelState]):
         a, seed = self.algorithm, self.federation.config.seed
         knowledge = {client: Knowledge.received(each.tensors) for client, each in sent.items()}
         rows = pooled(list(knowledge.values()), a.cut)
-        model: nn.Module
-        if state.model:
-            model = head_of(snapshot(state.model))
-        else:
-            with seeds.seeded_initialization(seed, f"head {a.cut}"):
-                model = make_head(rows.h.shape[1], a.server_hidden, self.federation.num_classes, norm=True)
+        model = head_to_train(
+            state.model,
+            cut=a.cut,
+            width=rows.h.shape[1],
+            hidden=a.server_hidden,
+            num_classes=self.federation.num_classes,
+            norm=True,
+            seed=seed,
+        )
         loss = a.server_training.fit(model, rows, seeds.torch_generator(seed, "server", round=round))
         said = {client: a.server_training.label(model, part) for client, part in knowledge.items()}
         soft_labels = state.soft_labels | {client: q for client, (q, _) in said.items()}

@@ -10,24 +10,16 @@ from flwr.serverapp import Grid
 from fedpers import assembly, server_app
 from fedpers.build import build
 from fedpers.config import Config
+from fedpers.contract.play import SMALL
 from fedpers.engines.local import LocalGrid
 from fedpers.ledger import Ledger
 from fedpers.progress import Silent
 from fedpers.results import Run
 from fedpers.writer import RunWriter
 
-TINY = [
-    "partition=iid",
-    "partition.num_clients=4",
-    "partition.max_samples=120",
-    "model=mlp",
-    "model.hidden=[8,6]",
-    "rounds=3",
-    "batch_size=8",
-    "local_epochs=1",
-    "finetune_epochs=0",
-    "figures=[]",
-]
+TINY = [text for text in SMALL if not text.startswith(("dataset=", "engine=", "participation="))]
+"""The contract's small federation, all of whose clients train, on the defaults' data and engine."""
+
 NEEDS = {"fedmd": ["public_samples=20", "strategy.alignment_samples=10"]}
 """What a strategy cannot do without."""
 

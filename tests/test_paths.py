@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import TINY
+from federations import TINY
 from ondisk import write_image_folder
 
 from experiments.scales import DIGITS, LOCAL

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import TINY
+from federations import TINY
 
 from fedpers import siblings
 

@@ -194,19 +194,24 @@ class WatchedServer(Server[Any]):
 
     def aggregate(self, state: Any, round: int, sent: Mapping[int, Sent]) -> Aggregated[Any]:
         """Aggregate, perhaps twice, and see that old state and messages are as they were."""
-        before, received = as_bytes(state), {client: cloned(each.tensors) for client, each in sent.items()}
-        done = self.inner.aggregate(state, round, sent)
-        if self.eyes.twice:
-            if as_bytes(state) != before:
-                self.book.fault("`aggregate` changes the state that it was given; it returns a new one")
-            if not all(same(received[client], each.tensors) for client, each in sent.items()):
-                self.book.fault("`aggregate` changes what clients sent")
-            if as_bytes(self.inner.aggregate(state, round, sent).state) != as_bytes(done.state):
-                self.book.fault("`aggregate` makes different states of the same state and messages")
-            if shares_memory(done.state, sent):
-                self.book.fault("the state holds on to memory of the messages; what is kept is to be copied")
+        done = (
+            self._aggregate_twice(state, round, sent) if self.eyes.twice else self.inner.aggregate(state, round, sent)
+        )
         self.book.states.append(as_bytes(done.state))
         return dataclasses.replace(done, state=rebuilt(done.state)) if self.eyes.rebuilt else done
+
+    def _aggregate_twice(self, state: Any, round: int, sent: Mapping[int, Sent]) -> Aggregated[Any]:
+        before, received = as_bytes(state), {client: cloned(each.tensors) for client, each in sent.items()}
+        done = self.inner.aggregate(state, round, sent)
+        if as_bytes(state) != before:
+            self.book.fault("`aggregate` changes the state that it was given; it returns a new one")
+        if not all(same(received[client], each.tensors) for client, each in sent.items()):
+            self.book.fault("`aggregate` changes what clients sent")
+        if as_bytes(self.inner.aggregate(state, round, sent).state) != as_bytes(done.state):
+            self.book.fault("`aggregate` makes different states of the same state and messages")
+        if shares_memory(done.state, sent):
+            self.book.fault("the state holds on to memory of the messages; what is kept is to be copied")
+        return done
 
     def evaluated(self, state: Any, round: int, val_accuracy: float) -> Any:
         """Pass it on."""

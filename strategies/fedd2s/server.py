@@ -12,9 +12,8 @@ from fedpers.algorithm import Aggregated, Purpose, Sent, Server, ServerState, St
 from strategies.fedd2s.client import CUT, HEAD
 from strategies.fedd2s.dropping import AdaptiveDropping
 from strategies.fedd2s.settings import Settings
-from strategies.parts.exchange import SOFT_LABELS, Knowledge, pooled
-from strategies.parts.heads import copied_weights, head_of, make_head
-from strategies.parts.snapshots import snapshot
+from strategies.parts.exchange import SOFT_LABELS, Knowledge, head_to_train, pooled
+from strategies.parts.heads import copied_weights
 
 ORIGIN = "control/soft_labels_cut_and_round"
 
@@ -139,10 +138,12 @@ class HeadServer(Server[HeadState]):
 
     def head(self, state: HeadState, cut: int, owner: int, width: int) -> nn.Module:
         """Return a head as it was left, or as initialized, for training."""
-        weights = state.heads.get(cut, {}).get(owner)
-        if weights is not None:
-            return head_of(snapshot(weights))
-        a = self.settings
-        with seeds.seeded_initialization(self.federation.config.seed, f"head {cut}"):
-            hidden = a.hidden_width(cut, self.num_stages)
-            return make_head(width, hidden, self.federation.num_classes, norm=a.head_norm)
+        return head_to_train(
+            state.heads.get(cut, {}).get(owner),
+            cut=cut,
+            width=width,
+            hidden=self.settings.hidden_width(cut, self.num_stages),
+            num_classes=self.federation.num_classes,
+            norm=self.settings.head_norm,
+            seed=self.federation.config.seed,
+        )

@@ -22,6 +22,8 @@ from fedpers.errors import UserError
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, Split, collect, fit
 from strategies.parts.answers import distill
+from strategies.parts.heads import head_of, make_head
+from strategies.parts.snapshots import snapshot
 
 SENT = ("representations/h", "soft_labels/p", "labels/y", "labels/count")
 """What a client sends: the wire keys of `Knowledge`, in its order."""
@@ -196,6 +198,16 @@ def pooled(parts: Sequence[Knowledge], cut: int) -> Knowledge:
             "Accepted: models alike in shape at every cut, or strategy.projection=SIZE"
         )
     return Knowledge(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
+def head_to_train(
+    weights: State | None, *, cut: int, width: int, hidden: int, num_classes: int, norm: bool, seed: int
+) -> nn.Module:
+    """Return the head at a cut as it was left, or without weights as initialized, for training in place."""
+    if weights:
+        return head_of(snapshot(weights))
+    with seeds.seeded_initialization(seed, f"head {cut}"):
+        return make_head(width, hidden, num_classes, norm=norm)
 
 
 def represent(hidden: Tensor, pool: int) -> Tensor:

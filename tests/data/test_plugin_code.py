@@ -1,11 +1,11 @@
 """Plugins that load, divide or shift data: whatever is edited, the data that are served are those of now."""
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from plugged import writer
 
 from fedpers import closure
 from fedpers.client_app import open_run
@@ -50,22 +50,11 @@ class Brighter(Shift):
 """
 HELPER = "BRIGHTNESS = 1\nFIRST = 60\nADDED = 100\n"
 
-_time = [10**9]
-
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     """Write a file of the plugin, as before a new process: it is imported anew, its time is another one."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-
-    def put(name: str, text: str) -> None:
-        (tmp_path / name).write_text(text)
-        _time[0] += 10**9
-        os.utime(tmp_path / name, ns=(_time[0], _time[0]))
-        for module in ("own_loader", "own_helper", "own_division"):
-            sys.modules.pop(module, None)
-
+    put = writer(tmp_path, monkeypatch, ("own_loader", "own_helper", "own_division"))
     put("own_loader.py", LOADER.format(path=str(tmp_path / "value.txt")))
     put("own_helper.py", HELPER)
     put("own_division.py", DIVISION)

@@ -3,13 +3,12 @@
 import csv
 import dataclasses
 import json
-import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from plugged import writer
 
 from experiments.jobs import Job
 from experiments.study import Arm, Condition, Scale, Study, main
@@ -52,22 +51,11 @@ STUDY = Study(
 )
 OWN, LOCAL = "own,seed=0", "local,seed=0"
 
-_time = [10**9]
-
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     """Write a file of the plugin, as before a new process."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-
-    def put(name: str, text: str) -> None:
-        (tmp_path / name).write_text(text)
-        _time[0] += 10**9
-        os.utime(tmp_path / name, ns=(_time[0], _time[0]))
-        for module in ("own_strategy", "own_training"):
-            sys.modules.pop(module, None)
-
+    put = writer(tmp_path, monkeypatch, ("own_strategy", "own_training"))
     put("own_strategy.py", STRATEGY)
     put("own_training.py", TRAINING)
     return put
