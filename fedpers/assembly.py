@@ -16,6 +16,7 @@ from fedpers.data.sources import code_of_data
 from fedpers.errors import UserError
 from fedpers.models.batch_norm import local_keys
 from fedpers.models.staged import Staged
+from fedpers.scoring import check_metrics
 
 _building = threading.Lock()
 
@@ -90,7 +91,7 @@ def build_federation(config: Config, shards: Shards, algorithm: Algorithm) -> Fe
 
 
 def check(config: Config, shards: Shards) -> None:
-    """Raise a UserError when the algorithm does not fit the model, or an engine or figure cannot be had.
+    """Raise a UserError when the algorithm does not fit the model, or an engine, metric or figure cannot be had.
 
     Nothing has been written yet.
     """
@@ -109,5 +110,6 @@ def check(config: Config, shards: Shards) -> None:
                 "(model.mixture) cannot. Accepted: a strategy that keeps all weights on the clients, or one model"
             )
     build(config.engine, "engine", plugins=config.plugins)
+    check_metrics(config.metrics, config.plugins, shards.num_classes)
     for number, path in enumerate(config.figures):
         resolve(path, f"figures[{number}]", config.plugins)

@@ -90,6 +90,12 @@ class Config:
     eval_every: int = option(
         1, "score every client after each this many rounds (and after the last); 0: never", affects="result"
     )
+    metrics: list[str] = option(
+        ["accuracy", "loss"],
+        "what models are scored by: the names under Metrics, or PACKAGE.FUNCTION of a plugin; accuracy and loss are "
+        "measured even if left out",
+        affects="result",
+    )
     finetune_epochs: int = option(
         0, "when above 0, also score each personal model after this many local epochs", affects="result"
     )

@@ -1,5 +1,6 @@
 """Personalized evaluation: every client, sampled or not, on its own validation and test samples."""
 
+import itertools
 from collections.abc import Callable
 
 from flwr.app import ArrayRecord, MessageType, MetricRecord
@@ -8,7 +9,7 @@ from flwr.serverapp import Grid
 from fedpers import records
 from fedpers.algorithm import State
 from fedpers.carrier import messages
-from fedpers.tables import MODELS, SPLITS, Row
+from fedpers.tables import MODELS, SPLITS, Row, metric_rank
 
 
 def evaluate_clients(
@@ -30,29 +31,28 @@ def evaluate_clients(
         sampled: The clients that trained in this round.
 
     Returns:
-        Rows by client, model and split; a client that failed has none.
+        Rows by client, model, split and metric; a client that failed has none.
     """
     clients = {node: client for client, node in nodes.items()}
     rows = []
     for reply in grid.send_and_receive(messages(MessageType.EVALUATE, round, arrays, nodes, own)):
-        if reply.has_error():
-            continue
-        client = clients[reply.metadata.src_node_id]
-        figures = records.select(reply.content, MetricRecord)[records.METRICS]
-        for model in MODELS:
-            for split in SPLITS:
-                prefix = f"{model}/{split}"
-                if f"{prefix}/accuracy" in figures:
-                    rows.append(
-                        Row(
-                            round=round,
-                            client=client,
-                            model=model,
-                            split=split,
-                            num_examples=int(figures[f"{prefix}/num_examples"]),  # type: ignore[arg-type]
-                            loss=float(figures[f"{prefix}/loss"]),  # type: ignore[arg-type]
-                            accuracy=float(figures[f"{prefix}/accuracy"]),  # type: ignore[arg-type]
-                            sampled=client in sampled,
-                        )
-                    )
-    return sorted(rows, key=lambda row: (row.client, MODELS.index(row.model), SPLITS.index(row.split)))
+        if not reply.has_error():
+            client = clients[reply.metadata.src_node_id]
+            figures = records.select(reply.content, MetricRecord)[records.METRICS]
+            rows += _rows(round, client, figures, sampled=client in sampled)
+    return sorted(rows, key=lambda row: row.client)
+
+
+def _rows(round: int, client: int, figures: MetricRecord, *, sampled: bool) -> list[Row]:
+    """Return the rows of a reply, whose figures are called "model/split/metric"; a metric's name may have a slash."""
+    found: dict[tuple[str, ...], dict[str, float]] = {}
+    for key, value in figures.items():
+        *part, name = key.split("/", 2)
+        found.setdefault(tuple(part), {})[name] = value  # type: ignore[assignment]
+    rows = []
+    for model, split in itertools.product(MODELS, SPLITS):
+        values = found.get((model, split), {})
+        num_examples = int(values.pop("num_examples", 0))
+        for name in sorted(values, key=metric_rank):
+            rows.append(Row(round, client, model, split, num_examples, name, float(values[name]), sampled))
+    return rows

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from fedpers.compose import ALL_GROUPS, group_choices
 from fedpers.config import GROUPS, Config
+from fedpers.scoring import OURS
+from fedpers.tables import ALWAYS
 
 USAGE = """\
 Simulate personalized federated learning.
@@ -33,6 +35,8 @@ def help_text(extra: str | None = None) -> str:
         if field.name not in GROUPS and field.name != "choices":
             default = field.default_factory() if callable(field.default_factory) else field.default
             lines.append(_entry(field.name, _yaml(default), field.metadata["meaning"]))
+    lines += ["", "Metrics", f"  {', '.join(ALWAYS):<24} measured in every run"]
+    lines += [f"  {name:<24} {(function.__doc__ or '').splitlines()[0]}" for name, function in OURS.items()]
     for group in ALL_GROUPS:
         lines += ["", f"Group {group}"]
         for name, path in group_choices(group, extra).items():

@@ -1,4 +1,7 @@
-"""Figures over clients and rounds: accuracy, fairness, benefit over a reference, convergence. Pure functions."""
+"""Figures over clients and rounds: mean, fairness, benefit over a reference, convergence. Pure functions.
+
+What each client's model is scored by before that (accuracy, loss, AUC, ...) is `fedpers.scoring`.
+"""
 
 import math
 from collections.abc import Sequence
@@ -61,6 +64,24 @@ def entropy(values: ArrayLike) -> float:
     return float(-(shares * np.log(shares)).sum())
 
 
+def describe(values: ArrayLike, num_examples: ArrayLike, *, smaller_is_better: bool = False) -> dict[str, float]:
+    """Return the mean of any metric and how evenly clients have it.
+
+    Args:
+        values: (clients,), one a client.
+        num_examples: (clients,) samples that each was scored on.
+        smaller_is_better: The worst clients are those with the largest values.
+    """
+    array, weights = _values(values), _values(num_examples)
+    return {
+        "mean": float(array.mean()),
+        "weighted": float(np.average(array, weights=weights)),
+        "std": float(array.std()),
+        "worst_10pct": best_share(array) if smaller_is_better else worst_share(array),
+        "num_clients": len(array),
+    }
+
+
 def summarize(accuracy: ArrayLike, num_examples: ArrayLike) -> dict[str, float]:
     """Return the headline and the fairness of one model on one split after one round.
 
@@ -68,17 +89,13 @@ def summarize(accuracy: ArrayLike, num_examples: ArrayLike) -> dict[str, float]:
         accuracy: (clients,) in 0 to 1.
         num_examples: (clients,) samples that each was scored on.
     """
-    values, weights = _values(accuracy), _values(num_examples)
+    values = _values(accuracy)
     return {
-        "mean": float(values.mean()),
-        "weighted": float(np.average(values, weights=weights)),
-        "std": float(values.std()),
-        "worst_10pct": worst_share(values),
+        **describe(values, num_examples),
         "best_10pct": best_share(values),
         "jain": jain(values),
         "gini": gini(values),
         "entropy": entropy(values),
-        "num_clients": len(values),
     }
 
 

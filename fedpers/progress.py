@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fedpers.tables import MODELS, Entry, Row, mean_accuracy
+from fedpers.tables import MODELS, Entry, Row, mean_accuracy, metric_rank
 
 
 class Reporter(Protocol):
@@ -81,7 +81,7 @@ class Display(Bar):
                     f"round {round}: client {entry.client} failed to {entry.phase}: {entry.error}",
                     markup=False,
                 )
-        lost = {row.client for row in rows if not math.isfinite(row.loss)}
+        lost = {row.client for row in rows if row.metric == "loss" and not math.isfinite(row.value)}
         if lost and not self._has_diverged:
             self._has_diverged = True
             self.console.print(
@@ -119,16 +119,46 @@ def result_table(summary: dict[str, Any], title: str) -> Table:
     return table
 
 
+def metric_table(summary: dict[str, Any]) -> Table | None:
+    """Return every metric's mean over clients on the test split in the last round; None where accuracy is the only one.
+
+    A column for each model; in brackets over how many clients, where some of them have no value.
+    """
+    last = summary["last"]["test"]
+    models = [model for model in MODELS if model in last]
+    names = dict.fromkeys(name for model in models for name in last[model].get("metrics", {}))
+    if not names:
+        return None
+    table = _table(title := "Other metrics, test split, last round, mean over clients")
+    table.min_width = len(title)
+    for number, column in enumerate(("metric", *models)):
+        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
+    for name in sorted(names, key=metric_rank):
+        table.add_row(name, *(_mean(last[model], name) for model in models))
+    return table
+
+
+def _mean(figures: dict[str, Any], name: str) -> str:
+    """Return the mean of a metric other than the accuracy."""
+    found = figures.get("metrics", {}).get(name)
+    if not found:
+        return "–"
+    partly = found["num_clients"] < figures["num_clients"]
+    return f"{found['mean']:.3f}" + (f" ({found['num_clients']} of {figures['num_clients']})" if partly else "")
+
+
 def comparison_table(summaries: dict[str, dict[str, Any]]) -> Table:
-    """Return one row for each job of a multirun: the personal models' test accuracy in the last round."""
+    """Return one row for each job of a multirun: the personal models' test accuracy, and other metrics, last round."""
     table = _table("Personal models, test split, last round")
-    for number, column in enumerate(("job", "mean", "std", "worst 10%", "sent and received")):
+    personal = {job: summary["last"]["test"]["personal"] for job, summary in summaries.items()}
+    others = dict.fromkeys(name for figures in personal.values() for name in figures.get("metrics", {}))
+    for number, column in enumerate(("job", "mean", "std", "worst 10%", *others, "sent and received")):
         table.add_column(column, justify="left" if number == 0 else "right")
     for job, summary in summaries.items():
-        figures = summary["last"]["test"]["personal"]
+        figures = personal[job]
         size = sum(sum(kinds.values()) for kinds in summary["bytes"].values())
         shares = [f"{figures[key]:.1%}" for key in ("mean", "std", "worst_10pct")]
-        table.add_row(job, *shares, f"{size / 1e6:.1f} MB")
+        table.add_row(job, *shares, *(_mean(figures, name) for name in others), f"{size / 1e6:.1f} MB")
     return table
 
 

@@ -28,7 +28,8 @@ def provenance(config: Config) -> dict[str, Any]:
 def run_sha256(config: Config) -> str | None:
     """Return a hash of the sources that determine a run's numbers; None if they cannot be read."""
     named = targets([getattr(config, key) for key in identity(config)])
-    return code_sha256(named, APPS, without=SILENT)
+    metrics = [name for name in config.metrics if "." in name]
+    return code_sha256([*named, *metrics], APPS, without=SILENT)
 
 
 @lru_cache(maxsize=1)

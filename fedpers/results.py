@@ -4,7 +4,7 @@
     manifest.json                  versions, seed, hashes of the data and of the code
     data.json                      what the data are: dataset, partition, hashes
     clients.parquet                who holds what: each client's sizes and label histogram
-    metrics/round-00001.parquet    one row for each client, model and split (`fedpers.tables.Row`)
+    metrics/round-00001.parquet    one row for each client, model, split and metric (`fedpers.tables.Row`)
     traffic/round-00001.parquet    one row for each message and payload kind (`fedpers.tables.Entry`)
     diagnostics/round-00001.parquet  one row for each figure that clients or server reported
                                    (`fedpers.tables.Diagnostic`)
@@ -24,13 +24,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fedpers import metrics
 from fedpers.config import Config, identity
-from fedpers.errors import UserError
-from fedpers.tables import MODELS, SPLITS, Diagnostic, Entry, Row, arrow_schema
+from fedpers.errors import UserError, unknown_name
+from fedpers.tables import (
+    ALWAYS,
+    MODELS,
+    SPLITS,
+    Diagnostic,
+    Entry,
+    Row,
+    arrow_schema,
+    metric_rank,
+    read_parquet,
+    read_rows,
+    to_wide,
+)
 
 
 class Run:
@@ -72,7 +83,7 @@ class Run:
             raise UserError(
                 f"{self.folder} holds no clients.parquet: the run ended before its first round. Leave it out"
             )
-        frame: pd.DataFrame = _read(path).to_pandas()
+        frame: pd.DataFrame = read_parquet(path).to_pandas()
         return frame
 
     @property
@@ -87,8 +98,24 @@ class Run:
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """One row for each round, client, model and split."""
+        """One row for each round, client, model, split and metric, the figure under `value`: the long form."""
         return self._table("metrics", Row)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """One row for each round, client, model and split, with a column for each metric: the wide form."""
+        return to_wide(self.metrics)
+
+    @cached_property
+    def metric_names(self) -> list[str]:
+        """What was measured: accuracy, loss, then the others by name."""
+        return sorted(self.metrics.metric.unique(), key=metric_rank)
+
+    @cached_property
+    def smaller_is_better(self) -> frozenset[str]:
+        """The metrics whose small values are the good ones."""
+        manifest = self._json("manifest.json") if (self.folder / "manifest.json").is_file() else {}
+        return frozenset(manifest.get("smaller_is_better", ["loss"]))
 
     @cached_property
     def traffic(self) -> pd.DataFrame:
@@ -110,11 +137,18 @@ class Run:
         """The clients that never train."""
         return self.config.unseen_clients(int(self.data["num_clients"])) if self.config.unseen else frozenset()
 
-    def curve(self, model: str, split: str) -> pd.DataFrame:
-        """Return the accuracies of the clients that may train as a table of rounds by clients."""
-        rows = self.metrics[(self.metrics.model == model) & (self.metrics.split == split)]
+    def curve(self, model: str, split: str, metric: str = "accuracy") -> pd.DataFrame:
+        """Return a metric of the clients that may train as a table of rounds by clients.
+
+        Raises:
+            UserError: the run has no such metric.
+        """
+        if metric not in (*ALWAYS, *self.metric_names):
+            raise unknown_name(f"metric of {self.folder}", metric, self.metric_names)
+        table = self.metrics
+        rows = table[(table.metric == metric) & (table.model == model) & (table.split == split)]
         rows = rows[~rows.client.isin(self.unseen)]
-        return rows.pivot(index="round", columns="client", values="accuracy")
+        return rows.pivot(index="round", columns="client", values="value")
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.folder / name
@@ -129,9 +163,7 @@ class Run:
     def _table(self, name: str, row: type) -> pd.DataFrame:
         files = sorted((self.folder / name).glob("round-*.parquet"))
         schema = arrow_schema(row)
-        tables = [schema.empty_table()]
-        for path in files:
-            tables.append(_read(path, schema))
+        tables = [schema.empty_table(), *(read_rows(path, row) for path in files)]
         frame: pd.DataFrame = pa.concat_tables(tables).to_pandas()
         return frame
 
@@ -142,15 +174,8 @@ def read_round(folder: Path, round: int) -> tuple[list[Row], list[Entry]] | None
     metrics, traffic = (folder / table / name for table in ("metrics", "traffic"))
     if not traffic.is_file():  # it is written last
         return None
-    rows = [Row(**row) for row in pq.read_table(metrics).to_pylist()] if metrics.is_file() else []
-    return rows, [Entry(**entry) for entry in pq.read_table(traffic).to_pylist()]
-
-
-def _read(path: Path, schema: pa.Schema | None = None) -> pa.Table:
-    try:
-        return pq.read_table(path, schema=schema)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} is damaged ({error})") from error
+    rows = [Row(**row) for row in read_rows(metrics, Row).to_pylist()] if metrics.is_file() else []
+    return rows, [Entry(**entry) for entry in read_rows(traffic, Entry).to_pylist()]
 
 
 def find_runs(path: str | Path) -> list[Run]:
@@ -195,7 +220,8 @@ def summarize(run: Run) -> dict[str, Any]:
 
     The best round on test is there too, under a name that says what it is: it must not be the headline. Clients that
     never train are counted apart, under `unseen`, after the last round. `diverged` has the first round in which a model
-    had no finite loss, and the number of clients with such models.
+    had no finite loss, and the number of clients with such models. Figures are those of the accuracy, which chooses
+    the rounds, too; those of every other metric, over the clients where it is finite, stand under `metrics`.
     """
     is_unseen = run.metrics.client.isin(run.unseen)
     table = run.metrics[~is_unseen]
@@ -213,16 +239,15 @@ def summarize(run: Run) -> dict[str, Any]:
             for split, rows in by_split.items():
                 rows = rows[rows["round"] == number]
                 if not rows.empty:
-                    figures = metrics.summarize(rows.accuracy, rows.num_examples)
-                    summary[name].setdefault(split, {})[model] = {"round": number, **figures}
+                    summary[name].setdefault(split, {})[model] = _figures(run, rows)
     if run.unseen:
-        summary["unseen"] = _last(run.metrics[is_unseen])
-    lost = run.metrics[~np.isfinite(run.metrics.loss)]
+        summary["unseen"] = _last(run, run.metrics[is_unseen])
+    lost = run.metrics[(run.metrics.metric == "loss") & ~np.isfinite(run.metrics.value)]
     summary["diverged"] = None if lost.empty else {"round": int(lost["round"].min()), "clients": lost.client.nunique()}
     return summary | _totals(run)
 
 
-def _last(table: pd.DataFrame) -> dict[str, Any]:
+def _last(run: Run, table: pd.DataFrame) -> dict[str, Any]:
     """Return the figures after the last round, by split and model."""
     found: dict[str, Any] = {}
     table = table[table["round"] == table["round"].max()]
@@ -230,14 +255,24 @@ def _last(table: pd.DataFrame) -> dict[str, Any]:
         for model in MODELS:
             rows = table[(table.model == model) & (table.split == split)]
             if not rows.empty:
-                figures = metrics.summarize(rows.accuracy, rows.num_examples)
-                found.setdefault(split, {})[model] = {"round": int(rows["round"].iloc[0]), **figures}
+                found.setdefault(split, {})[model] = _figures(run, rows)
     return found
+
+
+def _figures(run: Run, rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the figures of one model on one split after one round."""
+    accuracy, finite = rows[rows.metric == "accuracy"], rows[np.isfinite(rows.value)]
+    others = {}
+    for name in sorted(set(finite.metric) - {"accuracy"}, key=metric_rank):
+        of_it, small = finite[finite.metric == name], name.partition("/")[0] in run.smaller_is_better
+        others[name] = metrics.describe(of_it.value, of_it.num_examples, smaller_is_better=small)
+    number = int(rows["round"].iloc[0])
+    return {"round": number, **metrics.summarize(accuracy.value, accuracy.num_examples), "metrics": others}
 
 
 def _best_round(rows: pd.DataFrame) -> int:
     """Return the first of the rounds whose mean accuracy over clients is highest."""
-    means = rows.groupby("round").accuracy.mean()
+    means = rows[rows.metric == "accuracy"].groupby("round")["value"].mean()
     return int(means.index.to_numpy()[int(means.to_numpy().argmax())])
 
 

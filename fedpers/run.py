@@ -139,6 +139,8 @@ def run_job(name: str, config: Config) -> dict[str, Any]:
     figures.draw([Run(folder)], folder / "figures", config.figures, config.plugins)
     console = progress.printer()
     console.print(progress.result_table(summary, f"{title}: test accuracy over {shards.num_clients} clients"))
+    if others := progress.metric_table(summary):
+        console.print(others)
     _print_paths(console, progress.listing(folder))
     return summary
 

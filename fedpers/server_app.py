@@ -30,6 +30,7 @@ from fedpers.ledger import Ledger
 from fedpers.progress import Reporter, Silent
 from fedpers.provenance import provenance
 from fedpers.results import Run, summarize
+from fedpers.scoring import where_smaller_is_better
 from fedpers.tables import Diagnostic, Row, mean_accuracy
 from fedpers.writer import FAILURE, RunWriter, run_directory
 
@@ -138,6 +139,7 @@ def _manifest(config: Config, shards: Shards) -> dict[str, Any]:
         "seed": config.seed,
         "device": describe(config.device),
         "batch_norm": config.batch_norm,
+        "smaller_is_better": where_smaller_is_better(config.metrics, config.plugins),
         "dataset_sha256": shards.manifest["dataset_sha256"],
         "assignment_sha256": shards.manifest["assignment_sha256"],
         **provenance(config),

@@ -6,7 +6,7 @@ that alone makes convolutions faster by half.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -61,11 +61,19 @@ def _parts(order: Tensor, batch_size: int, min_size: int) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class Score:
-    """How a model did on a split: mean cross-entropy in nats, share of correct answers."""
+    """How a model did on a split: mean cross-entropy in nats, share of correct answers; `fedpers.scoring` has more.
+
+    Args:
+        num_examples: Samples in the split.
+        loss: Mean cross-entropy in nats.
+        accuracy: Share of correct answers, 0 to 1.
+        answers: The model's logits, batch by batch, where they were computed.
+    """
 
     num_examples: int
     loss: float
     accuracy: float
+    answers: tuple[Tensor, ...] = field(default=(), compare=False, repr=False)
 
 
 Objective = Callable[[nn.Module, Batch], Tensor]
@@ -133,12 +141,13 @@ def sgd(parameters: Iterable[Tensor], lr: float, momentum: float = 0.0, weight_d
 def score(model: nn.Module, data: Split, *, batch_size: int = 512) -> Score:
     """Score a model on every sample of a split, in evaluation mode."""
     model.eval()
-    loss, correct = 0.0, 0
+    loss, correct, answers = 0.0, 0, list[Tensor]()
     for batch in data.in_order(batch_size):
         logits = model(batch.inputs)
+        answers.append(logits)
         loss += float(F.cross_entropy(logits, batch.labels, reduction="sum"))
         correct += int((logits.argmax(1) == batch.labels).sum())
-    return Score(len(data), loss / max(1, len(data)), correct / max(1, len(data)))
+    return Score(len(data), loss / max(1, len(data)), correct / max(1, len(data)), tuple(answers))
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ So a worker builds a model once, not once a client.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from fedpers.data.shards import Shards
 from fedpers.device import open_device
 from fedpers.models.batch_norm import reestimate_statistics
 from fedpers.models.staged import Staged
+from fedpers.scoring import Metric, measure, resolve_metrics
 from fedpers.training import score
 
 
@@ -65,6 +67,7 @@ class Worker:
         """Build the models, on the device, and the algorithm."""
         self.config, self.shards, self.device = config, shards, open_device(config.device)
         self.algorithm = algorithm or build_algorithm(config)
+        self.metrics = resolve_metrics(config.metrics, config.plugins)
         models = (build_model(config, shards, number).to(self.device) for number in range(len(model_specs(config))))
         self._models = [Loadable.of(model, personal_keys(self.algorithm, model, config)) for model in models]
 
@@ -95,18 +98,18 @@ class Worker:
         return self._models[client % len(self._models)]
 
     def score(self, task: Task, shared: State) -> dict[str, float]:
-        """Return "model/split/figure" for the personal, the global and the fine-tuned model, as far as they exist.
+        """Return "model/split/metric" for the personal, the global and the fine-tuned model, as far as they exist.
 
         Args:
             task: The client's.
             shared: What all clients are sent: the global model, where it is complete.
         """
         personal = self.algorithm.personalize(task)
-        scores = _score("personal", personal, task)
+        scores = _score("personal", personal, task, self.metrics)
         if self.config.finetune_epochs:
             tuned = dataclasses.replace(task, model=personal)
             tuned.fit(epochs=self.config.finetune_epochs, purpose="finetune")
-            scores |= _score("finetuned", personal, task)
+            scores |= _score("finetuned", personal, task, self.metrics)
         loadable = self.loadable(task.client)
         if loadable.is_complete(shared):
             plain = type(self.algorithm).personalize is Algorithm.personalize
@@ -114,16 +117,16 @@ class Worker:
                 same = {key: value for key, value in scores.items() if key.startswith("personal/")}
                 scores |= {key.replace("personal", "global", 1): value for key, value in same.items()}
             else:
-                scores |= _score("global", loadable.load(shared, {}), task)
+                scores |= _score("global", loadable.load(shared, {}), task, self.metrics)
         return scores
 
 
-def _score(name: str, model: Staged, task: Task) -> dict[str, float]:
+def _score(name: str, model: Staged, task: Task, metrics: Mapping[str, Metric]) -> dict[str, float]:
     if task.config.batch_norm == "reset":
         reestimate_statistics(model, task.data.train, task.config.batch_size)
     figures: dict[str, float] = {}
     for split, data in (("val", task.data.val), ("test", task.data.test)):
         if len(data):
-            result = score(model, data)
-            figures |= {f"{name}/{split}/{key}": value for key, value in dataclasses.asdict(result).items()}
+            values = measure(score(model, data), data.labels, metrics)
+            figures |= {f"{name}/{split}/{key}": value for key, value in values.items()}
     return figures

@@ -1,9 +1,12 @@
 """Which runs make one curve, and what that curve is called and looks like."""
 
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from fedpers.errors import UserError
@@ -37,18 +40,24 @@ class Group:
         """Number of clients, over all seeds."""
         return sum(len(run.clients) for run in self.runs)
 
-    def accuracy(self, model: str) -> pd.DataFrame:
-        """Return a model's test accuracies in % as a table of rounds by clients.
+    def has(self, metric: str) -> bool:
+        """Tell whether the clients' own models have a metric in every run."""
+        measured = all(metric in run.metric_names for run in self.runs)
+        return measured and not self.values("personal", metric).dropna(how="all").empty
 
-        Every client of every seed has a column, without a value in rounds in which it failed; there are only
-        rounds that all seeds have. The table is empty if a run has no such model.
+    def values(self, model: str, metric: str) -> pd.DataFrame:
+        """Return a metric of a model on the test split, an accuracy in %, as a table of rounds by clients.
+
+        Every client of every seed has a column, without a value in rounds in which it failed or had none; there are
+        only rounds that all seeds have. The table is empty if a run has no such model.
         """
-        tables = [100 * run.curve(model, "test") for run in self.runs]
-        keys = range(len(tables))
-        return pd.concat(tables, axis=1, join="inner", keys=keys).sort_index()
+        scale = 100 if metric == "accuracy" else 1
+        tables = [scale * run.curve(model, "test", metric) for run in self.runs]
+        table = pd.concat(tables, axis=1, join="inner", keys=range(len(tables))).sort_index()
+        return table.where(np.isfinite(table))  # a diverged model's loss has no place on an axis
 
-    def personal_accuracy(self) -> pd.DataFrame:
-        """Return the accuracies of the clients' own models.
+    def personal(self, metric: str) -> pd.DataFrame:
+        """Return a metric of the clients' own models, without rounds in which nobody has it.
 
         Raises:
             UserError: no round of a run has been scored.
@@ -56,11 +65,30 @@ class Group:
         for run in self.runs:
             if run.curve("personal", "test").empty:
                 raise UserError(f"{run.folder} holds no scored round: the run ended before its first. Leave it out")
-        table = self.accuracy("personal")
+        table = self.values("personal", metric)
         if table.empty:
             folders = ", ".join(str(run.folder) for run in self.runs)
             raise UserError(f"no round was scored in all of {folders}. Leave out those that ended early")
-        return table
+        return table.dropna(how="all")
+
+
+def families(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Return what the runs measured, accuracy first; those that share a name ("class_accuracy/3") go together."""
+    groups, found = group_runs(list(runs)), {"accuracy": ["accuracy"]}
+    for name in dict.fromkeys(name for run in runs for name in run.metric_names if name != "accuracy"):
+        if any(group.has(name) for group in groups):
+            found.setdefault(name.partition("/")[0], []).append(name)
+    return found
+
+
+def wording(metric: str) -> str:
+    """Return what an axis calls a metric."""
+    return "accuracy (%)" if metric == "accuracy" else metric.partition("/")[0].replace("_", " ")
+
+
+def file_name(family: str) -> str:
+    """Return a family's name for files; what stands in a table from elsewhere must not name another folder."""
+    return re.sub("[^0-9A-Za-z_]", "_", family)
 
 
 def group_runs(runs: list[Run]) -> list[Group]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib.style
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 
@@ -61,6 +62,38 @@ def context() -> AbstractContextManager[None]:
 def new_figure(width: float = COLUMN, height: float = 2.3) -> Figure:
     """Return an empty figure that belongs to no pyplot window."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def new_panels(number: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure of one panel, or of as many small ones as there are things to compare, on common axes."""
+    if number == 1:
+        made = new_figure()
+        return made, [made.add_subplot()]
+    columns = min(number, 4)
+    rows = math.ceil(number / columns)
+    made = new_figure(PAGE if columns > 2 else 2 * COLUMN, 0.5 + 1.4 * rows)
+    panels = list(made.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
+    for axes in panels[number - columns : number]:
+        axes.xaxis.set_tick_params(labelbottom=True)
+    for axes in panels[number:]:
+        axes.remove()
+    return made, panels[:number]
+
+
+def label_axes(figure: Figure, panels: Sequence[Axes], x: str, y: str) -> None:
+    """Name the axes once: at the panel, or beside all of them."""
+    if len(panels) == 1:
+        panels[0].set_xlabel(x)
+        panels[0].set_ylabel(y)
+    else:
+        figure.supxlabel(x, fontsize=8)
+        figure.supylabel(y, fontsize=8)
+
+
+def fit_axis(axes: Axes, top: float) -> None:
+    """Let the vertical axis end at zero, where nothing lies below it, and at the largest value there can be."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, 0) if axes.dataLim.y0 >= 0 else low, min(high, top))
 
 
 def look(number: int) -> tuple[str, str]:

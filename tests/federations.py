@@ -81,4 +81,4 @@ def metric_files(run: Run) -> dict[str, bytes]:
 
 def personal(run: Run) -> pd.DataFrame:
     """Return the scores of personal models."""
-    return run.metrics[run.metrics.model == "personal"].reset_index(drop=True)
+    return run.scores[run.scores.model == "personal"].reset_index(drop=True)

@@ -122,7 +122,7 @@ def compute(name: str, folder: Path, cache: Path) -> str:
     logging.getLogger("flwr").setLevel(logging.ERROR)
     overrides = cases()[name]
     run = serve(compose_config([*overrides, f"cache={cache}", f"out={folder / name}"]))
-    table = run.metrics.sort_values(["round", "model", "split", "client"])
+    table = run.scores.sort_values(["round", "model", "split", "client"])
     columns = ("round", "model", "split", "client", "loss", "accuracy")
     rows = zip(*(table[column].tolist() for column in columns), strict=True)
     lines = [f"# python -m fedpers.run {' '.join(overrides)}", "# " + " ".join(columns)]

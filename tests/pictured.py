@@ -1,6 +1,8 @@
 """Runs to draw, written without running them, and what their figures show."""
 
 import dataclasses
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,15 @@ def write_run(
     strategy: str | None = "fedavg",
     histogram: list[list[int]] | Any = HISTOGRAM,
     others: dict[str, float] | None = None,
+    also: Mapping[str, Callable[[float], float]] | None = None,
     sha: str = "a",
     **keys: Any,
 ) -> Run:
-    """Write a run whose clients have these accuracies after rounds 1, 2, ...; None is a client that failed."""
+    """Write a run whose clients have these accuracies after rounds 1, 2, ...; None is a client that failed.
+
+    `also` are other metrics, of the accuracy; NaN is none. What is not drawn, validation, has no accuracy at all.
+    """
+    metrics = {"accuracy": float, **(also or {})}
     choices = {"dataset": "digits", "partition": "dirichlet", "engine": "local"}
     config = Config(
         **{"partition": {"_target_": "x.Dirichlet", "num_clients": len(histogram), "alpha": 0.3}, **keys},
@@ -43,11 +50,13 @@ def write_run(
     pd.DataFrame(clients).to_parquet(folder / "clients.parquet")
     for number, accuracies in enumerate(rounds, start=1):
         rows = [
-            Row(number, client, model, split, 10, 1.0, value * factor if split == "test" else 0.0, True)
+            Row(number, client, model, split, 10, name, of(value * factor if split == "test" else 0.0), True)
             for client, value in enumerate(accuracies)
             if value is not None
             for model, factor in {"personal": 1.0, **(others or {})}.items()
             for split in ("val", "test")
+            for name, of in metrics.items()
+            if not math.isnan(of(value * factor))
         ]
         writer.write_round(number, rows, [])
     return Run(folder)

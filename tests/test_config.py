@@ -36,6 +36,7 @@ OTHER: dict[str, Any] = {
     "device": "cuda",
     "batch_norm": "local",
     "eval_every": 2,
+    "metrics": ["accuracy"],
     "finetune_epochs": 1,
     "splits": [0.5, 0.25, 0.25],
     "out": "a",

@@ -29,9 +29,9 @@ def pretend():
 def assert_close(there: Run, here: Run, tolerance: float = 1e-4) -> None:
     """Kernels differ from device to device in the last bits of what they sum."""
     columns = ["round", "client", "model", "split", "num_examples"]
-    assert there.metrics[columns].equals(here.metrics[columns])
-    assert (there.metrics.loss - here.metrics.loss).abs().max() < tolerance
-    assert there.metrics.loss.nunique() > 4
+    assert there.scores[columns].equals(here.scores[columns])
+    assert (there.scores.loss - here.scores.loss).abs().max() < tolerance
+    assert there.scores.loss.nunique() > 4
 
 
 def test_pretend_tensors_do_not_mix(pretend) -> None:

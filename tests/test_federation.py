@@ -10,9 +10,9 @@ def test_unseen_clients_never_train_and_are_scored_apart(federate) -> None:
     assert len(run.unseen) == 2
     train = run.traffic[run.traffic.phase == "train"]
     assert set(train.client) == set(range(4)) - run.unseen
-    assert set(run.metrics.client) == set(range(4))
+    assert set(run.scores.client) == set(range(4))
     assert set(run.curve("personal", "test").columns) == set(range(4)) - run.unseen
-    last = run.metrics[(run.metrics["round"] == 3) & (run.metrics.split == "test") & (run.metrics.model == "finetuned")]
+    last = run.scores[(run.scores["round"] == 3) & (run.scores.split == "test") & (run.scores.model == "finetuned")]
     is_unseen = last.client.isin(run.unseen)
     for name, rows in (("last", last[~is_unseen]), ("unseen", last[is_unseen])):
         figures = run.summary[name]["test"]["finetuned"]

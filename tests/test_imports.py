@@ -67,8 +67,6 @@ def test_flower_is_met_at_the_border_only() -> None:
     assert inside == FLOWER
     algorithms = {name for name in meets if name.startswith("strategies/")}
     assert algorithms == {"strategies/flower.py"}  # Flower's own strategies are what it offers
-    algorithms = {name for name in meets if name.startswith("strategies/")}
-    assert algorithms == {"strategies/flower.py"}  # Flower's own strategies are what it offers
 
 
 def test_flowers_internals_are_touched_in_one_place() -> None:

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import plugged
 import pytest
 
 from fedpers import provenance
@@ -118,3 +119,13 @@ def test_a_run_goes_on_when_its_code_cannot_be_told(federate, monkeypatch: pytes
     run = federate("strategy=fedavg", "rounds=1")
     assert json.loads((run.folder / "manifest.json").read_text())["code_sha256"] is None
     assert run.summary["last"]["test"]["personal"]["num_clients"] == 4
+
+
+def test_a_plugins_metric_is_part_of_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = plugged.writer(tmp_path, monkeypatch, ["scored_by"])
+    put("scored_by.py", "def ones(labels, logits):\n    return 1.0\n")
+    config = compose_config(["strategy=local", "plugins=[scored_by]", "metrics=[accuracy,scored_by.ones]"])
+    before = run_sha256(config)
+    assert before not in (None, run_sha256(compose_config(["strategy=local"])))
+    put("scored_by.py", "def ones(labels, logits):\n    return 2.0\n")
+    assert run_sha256(config) not in (None, before)

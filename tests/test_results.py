@@ -1,6 +1,8 @@
 """The run directory: what is written, what is read, and the summary against numbers worked out by hand."""
 
+import dataclasses
 import json
+import math
 import shutil
 
 import pandas as pd
@@ -10,12 +12,12 @@ from fedpers import results
 from fedpers.config import Config
 from fedpers.errors import UserError
 from fedpers.results import Run
-from fedpers.tables import Entry, Row
+from fedpers.tables import Entry, Row, metric_rank
 from fedpers.writer import RunWriter
 
 
 def row(round: int, client: int, accuracy: float, *, split: str = "test", n: int = 10, model: str = "personal") -> Row:
-    return Row(round, client, model, split, n, loss=1.0, accuracy=accuracy, sampled=True)
+    return Row(round, client, model, split, n, "accuracy", accuracy, sampled=True)
 
 
 def entry(round: int, direction: str, kind: str, size: int, **changes: object) -> Entry:
@@ -86,6 +88,88 @@ def test_load_is_one_tidy_frame(run, tmp_path) -> None:
     assert len(results.load([run.folder, tmp_path / "sweep"])) == 24
 
 
+def test_tables_are_long_and_scores_are_wide(run) -> None:
+    assert list(run.metrics.columns) == [
+        "round", "client", "model", "split", "num_examples", "metric", "value", "sampled",
+    ]  # fmt: skip
+    writer = RunWriter(run.folder.parent / "other")
+    writer.write_json("config.json", {})
+    rows = [dataclasses.replace(row(1, 0, 0.5), metric=name, value=value) for name, value in (("auc", 0.7),)]
+    writer.write_round(1, [row(1, 1, 0.25, split="val"), row(1, 0, 0.5), *rows], [])
+    scores = Run(writer.folder).scores
+    assert list(scores.columns) == ["round", "client", "model", "split", "num_examples", "sampled", "accuracy", "auc"]
+    assert scores.client.tolist() == [1, 0]  # in the table's order
+    assert scores.accuracy.tolist() == [0.25, 0.5]
+    assert scores.auc.isna().tolist() == [True, False]
+    assert scores.auc[1] == 0.7
+
+
+def test_runs_of_earlier_versions_are_read_in_long_form(tmp_path) -> None:
+    """They had a row for each round, client, model and split, and a column for either metric."""
+    writer = RunWriter(tmp_path / "run")
+    writer.write_json("config.json", {})
+    for number in (1, 2):
+        wide = {
+            "round": [number] * 2,
+            "client": [0, 1],
+            "model": ["personal"] * 2,
+            "split": ["test"] * 2,
+            "num_examples": [10, 30],
+            "loss": [0.5, math.inf],
+            "accuracy": [0.25 * number, 0.75],
+            "sampled": [True, False],
+        }
+        pd.DataFrame(wide).to_parquet(tmp_path / "run" / "metrics" / f"round-0000{number}.parquet")
+        writer.write_round(number, [], [])
+    run = Run(writer.folder)
+    assert run.metrics.drop(columns=["model", "split"]).to_numpy().tolist() == [
+        [number, client, n, metric, value, sampled]
+        for number in (1, 2)
+        for client, n, sampled, accuracy, loss in ((0, 10, True, 0.25 * number, 0.5), (1, 30, False, 0.75, math.inf))
+        for metric, value in (("accuracy", accuracy), ("loss", loss))
+    ]
+    assert run.scores.accuracy.tolist() == [0.25, 0.75, 0.5, 0.75]
+    assert results.summarize(run)["last"]["test"]["personal"]["mean"] == pytest.approx(0.625)
+    assert results.summarize(run)["diverged"] == {"round": 1, "clients": 1}
+    found = results.read_round(run.folder, 2)
+    assert found is not None
+    assert found[0][1] == Row(2, 0, "personal", "test", 10, "loss", 0.5, True)
+
+
+def test_every_other_metric_is_summarized_over_the_clients_that_have_it(tmp_path) -> None:
+    writer = RunWriter(tmp_path / "run")
+    writer.write_json("config.json", {})
+    writer.write_json("manifest.json", {"smaller_is_better": ["loss", "brier"]})
+    values = {"auc": (0.5, 0.9), "brier/a": (0.1, 0.3), "loss": (math.nan, 2.0), "void": (math.inf, math.nan)}
+    rows = [row(1, client, 0.5, n=10 + 20 * client) for client in (0, 1, 2)]
+    rows += [
+        dataclasses.replace(rows[client], metric=name, value=pair[client])
+        for name, pair in values.items()
+        for client in (0, 1)
+    ]
+    writer.write_round(1, rows, [])
+    summary = results.summarize(Run(writer.folder))
+    figures = summary["last"]["test"]["personal"]
+    assert (figures["mean"], figures["num_clients"]) == (0.5, 3)
+    assert list(figures["metrics"]) == ["loss", "auc", "brier/a"]
+    expected = {"mean": 0.7, "weighted": (10 * 0.5 + 30 * 0.9) / 40, "std": 0.2, "worst_10pct": 0.5, "num_clients": 2}
+    assert figures["metrics"]["auc"] == pytest.approx(expected)
+    assert figures["metrics"]["brier/a"]["worst_10pct"] == pytest.approx(0.3)
+    assert figures["metrics"]["loss"] == {"mean": 2, "weighted": 2, "std": 0, "worst_10pct": 2, "num_clients": 1}
+    assert summary["diverged"] == {"round": 1, "clients": 1}
+
+
+def test_a_curve_of_any_metric_and_of_none(run) -> None:
+    assert run.curve("personal", "test", "loss").empty  # not measured here
+    with pytest.raises(UserError, match=r"unknown metric of .*run 'acuracy'. Did you mean 'accuracy'\?"):
+        run.curve("personal", "test", "acuracy")
+
+
+def test_metrics_are_sorted_by_name_and_number() -> None:
+    names = ["class/10", "auc", "loss", "class/9", "accuracy", "class"]
+    assert sorted(names, key=metric_rank) == ["accuracy", "loss", "auc", "class", "class/9", "class/10"]
+
+
 def test_curve_is_rounds_by_clients(run) -> None:
     expected = pd.DataFrame([[0.9, 0.9], [0.4, 0.6], [0.2, 0.6]], index=[1, 2, 3])
     assert (run.curve("personal", "test").to_numpy() == expected.to_numpy()).all()
@@ -93,7 +177,7 @@ def test_curve_is_rounds_by_clients(run) -> None:
 
 def test_tables_survive_a_stop_between_rounds(run) -> None:
     (run.folder / "metrics" / ".round-00004.parquet").write_bytes(b"half")
-    assert run.metrics["round"].max() == 3
+    assert run.scores["round"].max() == 3
 
 
 def test_absent_seconds_and_errors_are_null(tmp_path) -> None:
@@ -133,7 +217,7 @@ def test_damaged_file_is_named(run, name) -> None:
     (run.folder / name).write_bytes(b"{half")
     opened = Run(run.folder)
     with pytest.raises(UserError, match=f"{name} is damaged"):
-        _ = opened.config, opened.metrics, opened.summary
+        _ = opened.config, opened.scores, opened.summary
 
 
 def test_run_that_has_not_ended_has_no_summary(run) -> None:

@@ -51,7 +51,7 @@ def declaration(candidate: Candidate, _folder: Path) -> None:
 
 def scores(candidate: Candidate, folder: Path) -> None:
     """Every client is scored after every round, sampled or not, with finite losses and accuracies from 0 to 1."""
-    table = play(candidate.config("finetune_epochs=1"), folder).run.metrics
+    table = play(candidate.config("finetune_epochs=1"), folder).run.scores
     for model in ("personal", "finetuned"):
         for split in ("val", "test"):
             rows = table[(table.model == model) & (table.split == split)]
@@ -101,7 +101,7 @@ def memory(candidate: Candidate, folder: Path) -> None:
             training = _of(played, client, number)
             require(same(training.given, kept), f"client {client} is not given in round {number} what it last kept")
             kept = training.update.keep
-    table = played.run.metrics
+    table = played.run.scores
     lost = table[(table["round"] == 2) & (table.client == 1)]
     require(len(lost) and not lost.sampled.any(), "a client whose training failed is not scored, or counts as sampled")
     require(table[table["round"] == 3].sampled.all(), "a client whose training failed once is left out afterwards")
@@ -156,7 +156,7 @@ def batch_norm(candidate: Candidate, folder: Path) -> None:
             played = play(config, folder)
         except UserError as error:
             raise NotChecked(f"it does not fit a ResNet with BatchNorm: {error}") from error
-        require(played.run.metrics.loss.notna().all(), f"a loss is NaN under batch_norm={policy}")
+        require(played.run.scores.loss.notna().all(), f"a loss is NaN under batch_norm={policy}")
         _, shards = assembly.open_run(config.to_json())
         strict = local_keys(assembly.build_model(config, shards), policy)
         _personal_stays(candidate.algorithm(), played.book.trainings, strict, f" under batch_norm={policy}")
@@ -166,7 +166,7 @@ def unseen(candidate: Candidate, folder: Path) -> None:
     """Clients that never train are scored like all others, and never train."""
     run = play(candidate.config("unseen=0.25", "rounds=2"), folder).run
     (client,) = run.unseen
-    rows = run.metrics[(run.metrics.client == client) & (run.metrics.model == "personal")]
+    rows = run.scores[(run.scores.client == client) & (run.scores.model == "personal")]
     require(len(rows) == 4, f"client {client}, which never trains, is not scored after every round")
     require(rows.loss.notna().all(), f"client {client}, which never trains, has a loss of NaN")
     train = run.traffic[(run.traffic.phase == "train") & (run.traffic.direction == "up")]
@@ -180,8 +180,8 @@ def device(candidate: Candidate, folder: Path) -> None:
     except ImportError as error:
         raise NotChecked("this PyTorch has no devices written in Python") from error
     config = candidate.config("model=cnn", "rounds=2", "finetune_epochs=1")
-    here = play(config, folder).run.metrics
-    there = play(dataclasses.replace(config, device=emulated.NAME), folder).run.metrics
+    here = play(config, folder).run.scores
+    there = play(dataclasses.replace(config, device=emulated.NAME), folder).run.scores
     gap = float((there.loss - here.loss).abs().max())
     require(gap < 1e-4, f"losses on the emulated device are {gap:.2g} away from the CPU's")
 

@@ -52,7 +52,7 @@ def test_simulation_agrees_with_one_process(strategy, config, federate, tmp_path
     found, expected = Run(tmp_path / "flower"), federate(f"strategy={strategy}")
     assert rounds == list(range(1, composed.rounds + 1))
     keys = ["round", "client", "model", "split"]
-    tables = [run.metrics.sort_values(keys).reset_index(drop=True) for run in (found, expected)]
+    tables = [run.scores.sort_values(keys).reset_index(drop=True) for run in (found, expected)]
     assert tables[0][keys].equals(tables[1][keys])
     assert (tables[0].accuracy - tables[1].accuracy).abs().max() <= 1e-6
     assert (tables[0].loss - tables[1].loss).abs().max() <= 1e-6
@@ -69,7 +69,7 @@ def test_superlink_and_three_supernodes(federate, tmp_path, monkeypatch, capfd) 
     assert printed.count("flower-supernode") == superlink.NUM_NODES
     assert "personal" in printed
     run = Run(tmp_path / "link")
-    assert sorted(run.metrics.client.unique()) == [0, 1, 2]
+    assert sorted(run.scores.client.unique()) == [0, 1, 2]
     assert run.summary["num_failures"] == 0
     assert flowers() <= before
 

@@ -55,7 +55,7 @@ def test_apfl_at_its_ends(alpha: float, limit: str, federate) -> None:
 
 
 def test_apfl_global_model_is_fedavgs(federate) -> None:
-    run, average = federate("strategy=apfl").metrics, federate("strategy=fedavg").metrics
+    run, average = federate("strategy=apfl").scores, federate("strategy=fedavg").scores
     shared = [table[table.model == "global"].reset_index(drop=True) for table in (run, average)]
     assert shared[0].equals(shared[1])
 

@@ -33,13 +33,13 @@ def test_ditto_uses_its_own_model_or_the_global_one() -> None:
 
 
 def test_ditto_is_fedavg_and_with_lambda_zero_local(federate) -> None:
-    run = federate("strategy=ditto", "strategy.lambda_prox=0").metrics
+    run = federate("strategy=ditto", "strategy.lambda_prox=0").scores
     shared = run[run.model == "global"].reset_index(drop=True)
-    average = federate("strategy=fedavg").metrics
+    average = federate("strategy=fedavg").scores
     assert shared.equals(average[average.model == "global"].reset_index(drop=True))
-    alone = federate("strategy=local").metrics
+    alone = federate("strategy=local").scores
     assert run[run.model == "personal"].reset_index(drop=True).equals(alone)
-    held = federate("strategy=ditto", "strategy.lambda_prox=1").metrics
+    held = federate("strategy=ditto", "strategy.lambda_prox=1").scores
     assert held[held.model == "global"].reset_index(drop=True).equals(shared)
     assert not held[held.model == "personal"].reset_index(drop=True).equals(alone)
 

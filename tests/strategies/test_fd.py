@@ -122,9 +122,9 @@ def test_train_answers_after_training_and_keeps_the_model() -> None:
 def test_lambda_zero_is_local(federate) -> None:
     partly = "participation=0.5"
     nothing = federate("strategy=fd", "strategy.lambda_kd=0", partly)
-    assert nothing.metrics.equals(federate("strategy=local", partly).metrics)
+    assert nothing.scores.equals(federate("strategy=local", partly).scores)
     assert "soft_labels" not in set(nothing.traffic[nothing.traffic.direction == "down"].kind)
-    assert not nothing.metrics.equals(federate("strategy=fd", "strategy.lambda_kd=1", partly).metrics)
+    assert not nothing.scores.equals(federate("strategy=fd", "strategy.lambda_kd=1", partly).scores)
 
 
 def test_nothing_but_averages_leaves_a_client(federate) -> None:
@@ -134,7 +134,7 @@ def test_nothing_but_averages_leaves_a_client(federate) -> None:
     traffic = run.traffic[run.traffic.phase == "train"]
     assert set(traffic[traffic.direction == "up"].kind) == {"soft_labels", "labels", "metrics"}
     assert set(traffic[traffic.direction == "down"].kind) == {"soft_labels", "labels", "control"}
-    assert set(run.metrics.model) == {"personal"}
+    assert set(run.scores.model) == {"personal"}
 
 
 def test_what_is_sent_does_not_grow_with_the_samples(federate) -> None:

@@ -66,7 +66,7 @@ def test_fedala_draws_its_share() -> None:
 
 def test_fedala_without_upper_stages_is_fedavg(federate) -> None:
     average = federate("strategy=fedavg", "participation=0.5")
-    assert federate("strategy=fedala", "strategy.stages=[]", "participation=0.5").metrics.equals(average.metrics)
+    assert federate("strategy=fedala", "strategy.stages=[]", "participation=0.5").scores.equals(average.scores)
     assert not personal(federate("strategy=fedala", "participation=0.5")).equals(personal(average))
 
 

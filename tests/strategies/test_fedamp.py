@@ -51,9 +51,9 @@ def test_fedamp_is_held_near_the_mixture() -> None:
 
 
 def test_fedamp_with_lambda_zero_is_local(federate) -> None:
-    alone = federate("strategy=local").metrics
-    assert federate("strategy=fedamp", "strategy.lambda_prox=0").metrics.equals(alone)
-    assert not federate("strategy=fedamp", "strategy.lambda_prox=1").metrics.equals(alone)
+    alone = federate("strategy=local").scores
+    assert federate("strategy=fedamp", "strategy.lambda_prox=0").scores.equals(alone)
+    assert not federate("strategy=fedamp", "strategy.lambda_prox=1").scores.equals(alone)
 
 
 def test_fedamp_wants_one_architecture(federate) -> None:

@@ -70,12 +70,12 @@ def test_client_update_by_hand() -> None:
 def test_one_client_is_local(federate) -> None:
     one = ["partition.num_clients=1"]
     local, fedavg_run = federate("strategy=local", *one), federate("strategy=fedavg", *one)
-    personal = fedavg_run.metrics[fedavg_run.metrics.model == "personal"].reset_index(drop=True)
-    assert personal.equals(local.metrics)
+    personal = fedavg_run.scores[fedavg_run.scores.model == "personal"].reset_index(drop=True)
+    assert personal.equals(local.scores)
 
 
 def test_personal_and_global_model_are_one(federate) -> None:
-    table = federate("strategy=fedavg").metrics
+    table = federate("strategy=fedavg").scores
     personal, shared = (
         table[table.model == m].drop(columns="model").reset_index(drop=True) for m in ("personal", "global")
     )

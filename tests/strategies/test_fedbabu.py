@@ -36,7 +36,7 @@ def test_fedbabu_head_stands_still_and_tuning_is_forgotten(federate) -> None:
     assert personal(tuned).loss.mean() < personal(plain).loss.mean()
     up = [run.traffic[run.traffic.direction == "up"].groupby("kind").bytes.sum()["weights"] for run in (plain, tuned)]
     assert up[0] == up[1]
-    column = federate("strategy=fedbabu", "strategy.tuning_epochs=0", "finetune_epochs=2").metrics
+    column = federate("strategy=fedbabu", "strategy.tuning_epochs=0", "finetune_epochs=2").scores
     assert column[column.model == "finetuned"].loss.mean() < personal(plain).loss.mean()
 
 

@@ -13,7 +13,7 @@ NORMED = ["model=resnet18", "model.norm=batch", "model.width=4", "rounds=2", "pa
 
 
 def test_fedbn_without_batch_norm_is_fedavg(federate) -> None:
-    assert federate("strategy=fedbn").metrics.equals(federate("strategy=fedavg").metrics)
+    assert federate("strategy=fedbn").scores.equals(federate("strategy=fedavg").scores)
 
 
 def test_fedbn_is_fedavg_under_the_local_policy(federate) -> None:

@@ -129,9 +129,9 @@ def test_choice_is_drawn_by_seed_round_and_client() -> None:
 def test_without_downloads_is_local(federate) -> None:
     alone = federate("strategy=local", "participation=0.5")
     none = federate("strategy=fedfomo", "strategy.downloads=0", "participation=0.5")
-    assert none.metrics.equals(alone.metrics)
+    assert none.scores.equals(alone.scores)
     assert set(none.traffic.kind) == set(alone.traffic.kind)
-    assert not federate("strategy=fedfomo", "participation=0.5").metrics.equals(alone.metrics)
+    assert not federate("strategy=fedfomo", "participation=0.5").scores.equals(alone.scores)
 
 
 def test_same_bits_twice_with_very_few_samples(federate) -> None:

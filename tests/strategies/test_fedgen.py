@@ -113,9 +113,9 @@ def test_the_generator_is_sent_for_training_only(federate) -> None:
 
 
 def test_lambda_zero_is_fedavg(federate) -> None:
-    average = federate("strategy=fedavg").metrics
-    assert federate("strategy=fedgen", "strategy.lambda_gen=0").metrics.equals(average)
-    assert not federate("strategy=fedgen").metrics.equals(average)
+    average = federate("strategy=fedavg").scores
+    assert federate("strategy=fedgen", "strategy.lambda_gen=0").scores.equals(average)
+    assert not federate("strategy=fedgen").scores.equals(average)
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_energy_grows_from_round_to_round(monkeypatch) -> None:
 def test_limits_are_local_and_fedavg(federate) -> None:
     apart = ("strategy.lambda_kd=0", "strategy.lambda_hidden=0")
     whole = ("strategy.energy_start=1", "strategy.energy_end=1")
-    run, average = federate("strategy=fedkd", *apart, *whole).metrics, federate("strategy=fedavg").metrics
+    run, average = federate("strategy=fedkd", *apart, *whole).scores, federate("strategy=fedavg").scores
     shared = [table[table.model == "global"].reset_index(drop=True) for table in (run, average)]
     assert shared[0].equals(shared[1])
     local = federate("strategy=local")
@@ -72,7 +72,7 @@ def test_low_rank_comes_near_fedavg_and_costs_less(federate) -> None:
         federate(*apart, f"strategy.energy_start={energy}", f"strategy.energy_end={energy}")
         for energy in (0.8, 0.99999, 1)
     )
-    losses = [run.metrics.query("model == 'global'").loss.to_numpy() for run in (part, near, whole)]
+    losses = [run.scores.query("model == 'global'").loss.to_numpy() for run in (part, near, whole)]
     assert losses[1] == pytest.approx(losses[2], abs=1e-3)
     assert losses[0] != pytest.approx(losses[2], abs=1e-3)
     up, down = (

@@ -49,9 +49,9 @@ def test_fedntd_has_nothing_to_say_about_two_classes() -> None:
 
 
 def test_fedntd_with_beta_zero_is_fedavg(federate) -> None:
-    average = federate("strategy=fedavg").metrics
-    assert federate("strategy=fedntd", "strategy.beta=0").metrics.equals(average)
-    assert not federate("strategy=fedntd").metrics.equals(average)
+    average = federate("strategy=fedavg").scores
+    assert federate("strategy=fedntd", "strategy.beta=0").scores.equals(average)
+    assert not federate("strategy=fedntd").scores.equals(average)
 
 
 @pytest.mark.parametrize(

@@ -117,11 +117,11 @@ def test_server_by_hand() -> None:
 
 def test_without_alignment_and_mixing_is_fedrep(federate) -> None:
     common = ["strategy.head_epochs=2", "participation=0.5"]
-    rep = federate("strategy=fedrep", *common).metrics
+    rep = federate("strategy=fedrep", *common).scores
     alone = ["strategy=fedpac", "strategy.lambda_align=0", "strategy.mix_heads=false"]
-    assert federate(*alone, *common).metrics.equals(rep)
+    assert federate(*alone, *common).scores.equals(rep)
     for changed in ("strategy.lambda_align=1", "strategy.mix_heads=true"):
-        assert not federate(*alone, *common, changed).metrics.equals(rep)
+        assert not federate(*alone, *common, changed).scores.equals(rep)
 
 
 def test_same_bits_twice_with_very_few_samples(federate) -> None:

@@ -29,4 +29,4 @@ def test_fedper_with_all_layers_personal_is_local(federate) -> None:
 
 
 def test_fedper_has_no_global_model(federate) -> None:
-    assert set(federate("strategy=fedper").metrics.model) == {"personal"}
+    assert set(federate("strategy=fedper").scores.model) == {"personal"}

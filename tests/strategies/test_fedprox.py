@@ -48,9 +48,9 @@ def test_third_step_pulls_the_scale_back() -> None:
 
 def test_mu_zero_is_fedavg(federate) -> None:
     partly = "participation=0.5"
-    nothing = federate("strategy=fedprox", "strategy.mu=0", partly).metrics
-    assert nothing.equals(federate("strategy=fedavg", partly).metrics)
-    assert not nothing.equals(federate("strategy=fedprox", "strategy.mu=1", partly).metrics)
+    nothing = federate("strategy=fedprox", "strategy.mu=0", partly).scores
+    assert nothing.equals(federate("strategy=fedavg", partly).scores)
+    assert not nothing.equals(federate("strategy=fedprox", "strategy.mu=1", partly).scores)
 
 
 @pytest.mark.parametrize("policy", ["aggregate", "local"])
@@ -64,7 +64,7 @@ def test_batch_norm_is_held_where_it_is_shared(policy: str, federate) -> None:
         "rounds=2",
         "partition.max_samples=60",
     )
-    assert run.metrics.loss.notna().all()
+    assert run.scores.loss.notna().all()
 
 
 @pytest.mark.parametrize("mu", [-0.1, float("nan"), "much"])

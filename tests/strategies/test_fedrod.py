@@ -54,4 +54,4 @@ def test_balanced_loss_of_equal_counts_is_the_plain_one() -> None:
 def test_fedrod_shares_what_fedavg_shares(federate) -> None:
     run = federate("strategy=fedrod")
     assert run.summary["bytes"]["up"]["weights"] == federate("strategy=fedavg").summary["bytes"]["up"]["weights"]
-    assert not personal(run).equals(run.metrics[run.metrics.model == "global"].reset_index(drop=True))
+    assert not personal(run).equals(run.scores[run.scores.model == "global"].reset_index(drop=True))

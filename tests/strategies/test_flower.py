@@ -27,7 +27,7 @@ def test_fedavg_as_a_limit(name: str, federate) -> None:
         "flower_fedavgm": "strategy.options={server_learning_rate: 1.0, server_momentum: 0.0}",
         "flower_fedtrimmedavg": "strategy.options={beta: 0.0}",
     }[name]
-    limit, average = federate(f"strategy={name}", plain).metrics, federate("strategy=fedavg").metrics
+    limit, average = federate(f"strategy={name}", plain).scores, federate("strategy=fedavg").scores
     assert limit.accuracy.to_numpy() == pytest.approx(average.accuracy.to_numpy(), abs=0.05)
     assert limit.loss.to_numpy() == pytest.approx(average.loss.to_numpy(), abs=1e-4)
 
@@ -64,7 +64,7 @@ def one_weight(value: float) -> ArrayRecord:
 
 def test_krum_hands_out_one_clients_model(federate) -> None:
     run = federate("strategy=flower_krum", "rounds=1")
-    assert not run.metrics.equals(federate("strategy=fedavg", "rounds=1").metrics)
+    assert not run.scores.equals(federate("strategy=fedavg", "rounds=1").scores)
 
 
 @pytest.mark.parametrize(

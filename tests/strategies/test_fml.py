@@ -22,7 +22,7 @@ def test_fml_by_hand() -> None:
 @pytest.mark.parametrize(("key", "limit", "model"), [("alpha", "local", "personal"), ("beta", "fedavg", "global")])
 def test_fml_at_its_ends(key: str, limit: str, model: str, federate) -> None:
     taught, alone = (
-        run.metrics[run.metrics.model == model].reset_index(drop=True)
+        run.scores[run.scores.model == model].reset_index(drop=True)
         for run in (federate("strategy=fml", f"strategy.{key}=1"), federate(f"strategy={limit}"))
     )
     assert taught.drop(columns="loss").equals(alone.drop(columns="loss"))

@@ -40,9 +40,9 @@ def test_knn_per_chooses_its_share_by_validation() -> None:
 
 
 def test_knn_per_without_neighbours_is_fedavg(federate) -> None:
-    average = federate("strategy=fedavg").metrics
-    assert federate("strategy=knn_per", "strategy.lambda_knn=0").metrics.equals(average)
-    run = federate("strategy=knn_per").metrics
+    average = federate("strategy=fedavg").scores
+    assert federate("strategy=knn_per", "strategy.lambda_knn=0").scores.equals(average)
+    run = federate("strategy=knn_per").scores
     shared = [table[table.model == "global"].reset_index(drop=True) for table in (run, average)]
     assert shared[0].equals(shared[1])
     assert not run[run.model == "personal"].equals(average[average.model == "personal"])

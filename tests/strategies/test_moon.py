@@ -34,9 +34,9 @@ def test_moon_by_hand() -> None:
 
 
 def test_moon_without_contrast_is_fedavg(federate) -> None:
-    nothing = federate("strategy=moon", "strategy.mu=0", "participation=0.5").metrics
-    assert nothing.equals(federate("strategy=fedavg", "participation=0.5").metrics)
-    assert not nothing.equals(federate("strategy=moon", "participation=0.5").metrics)
+    nothing = federate("strategy=moon", "strategy.mu=0", "participation=0.5").scores
+    assert nothing.equals(federate("strategy=fedavg", "participation=0.5").scores)
+    assert not nothing.equals(federate("strategy=moon", "participation=0.5").scores)
 
 
 @pytest.mark.parametrize(

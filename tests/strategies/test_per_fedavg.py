@@ -49,7 +49,7 @@ def test_per_fedavg_gives_each_step_a_part_of_the_batch() -> None:
 
 
 def test_per_fedavg_without_adaptation_uses_the_global_model(federate) -> None:
-    table = federate("strategy=per_fedavg", "strategy.adaptation_lr=0").metrics
+    table = federate("strategy=per_fedavg", "strategy.adaptation_lr=0").scores
     parts = [
         table[table.model == model].drop(columns="model").reset_index(drop=True) for model in ("personal", "global")
     ]

@@ -27,9 +27,9 @@ def test_pfedme_uses_theta(federate) -> None:
     client = PFedMe(lambda_prox=0.5, inner_steps=2, inner_lr=1.0)
     model = client.personalize(make_task(three_parameters(2.0), client, [[1.0]], [0], state=own(3.0, 4.0, 5.0)))
     assert numbers(model.tensors()) == [3, 4, 5]
-    table = federate("strategy=pfedme").metrics
+    table = federate("strategy=pfedme").scores
     shared = table[table.model == "global"].reset_index(drop=True)
-    assert (personal(SimpleNamespace(metrics=table)).loss != shared.loss).all()
+    assert (personal(SimpleNamespace(scores=table)).loss != shared.loss).all()
 
 
 @pytest.mark.parametrize(

@@ -31,13 +31,13 @@ def test_pfedsd_temperature() -> None:
 
 
 def test_pfedsd_without_distillation_is_fedavg_scored_after_training(federate) -> None:
-    run = federate("strategy=pfedsd", "strategy.lambda_kd=0").metrics
-    average = federate("strategy=fedavg").metrics
+    run = federate("strategy=pfedsd", "strategy.lambda_kd=0").scores
+    average = federate("strategy=fedavg").scores
     shared = [table[table.model == "global"].reset_index(drop=True) for table in (run, average)]
     assert shared[0].equals(shared[1])
     # what FedAvg's clients hold after local training from the model of the round before
     first = run[(run.model == "personal") & (run["round"] == 1)].drop(columns="round").reset_index(drop=True)
-    alone = federate("strategy=local", "rounds=1").metrics.drop(columns="round").reset_index(drop=True)
+    alone = federate("strategy=local", "rounds=1").scores.drop(columns="round").reset_index(drop=True)
     assert first.equals(alone)
 
 

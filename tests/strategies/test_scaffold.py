@@ -43,7 +43,7 @@ def test_scaffold_server_moves_c_by_the_sampled_share() -> None:
 
 def test_scaffolds_first_round_is_fedavgs(federate) -> None:
     """All clients have equally many samples."""
-    first, average = (federate(f"strategy={name}", "rounds=1").metrics for name in ("scaffold", "fedavg"))
+    first, average = (federate(f"strategy={name}", "rounds=1").scores for name in ("scaffold", "fedavg"))
     assert first.loss.to_numpy() == pytest.approx(average.loss.to_numpy(), abs=1e-6)
 
 

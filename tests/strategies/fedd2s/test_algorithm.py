@@ -26,7 +26,7 @@ def test_nothing_but_knowledge_leaves_a_client(federate) -> None:
         "labels",
         "metrics",
     }
-    assert set(run.metrics.model) == {"personal"}
+    assert set(run.scores.model) == {"personal"}
 
 
 def test_representation_has_the_shape_of_the_active_cut(federate) -> None:
@@ -41,8 +41,8 @@ def test_representation_has_the_shape_of_the_active_cut(federate) -> None:
 
 @pytest.mark.parametrize("off", [OFF, [*OFF, "strategy.knowledge=class_means"], [*OFF, "strategy.kl_on=head"]])
 def test_all_weights_zero_is_local(off: list[str], federate) -> None:
-    nothing = federate("strategy=fedd2s", "strategy.clip_norm=null", "participation=0.5", *off).metrics
-    assert nothing.equals(federate("strategy=local", "participation=0.5").metrics)
+    nothing = federate("strategy=fedd2s", "strategy.clip_norm=null", "participation=0.5", *off).scores
+    assert nothing.equals(federate("strategy=local", "participation=0.5").scores)
 
 
 def test_class_means_send_less(federate) -> None:
@@ -67,8 +67,8 @@ def test_float16_halves_the_knowledge_on_the_wire(federate) -> None:
 def test_clients_may_own_different_architectures(federate) -> None:
     mixed = ["model=mixed", "partition.max_samples=80", "rounds=2"]
     run = federate("strategy=fedd2s", *mixed)
-    assert run.metrics.client.nunique() == 4
-    assert federate("strategy=local", *mixed).metrics.client.nunique() == 4
+    assert run.scores.client.nunique() == 4
+    assert federate("strategy=local", *mixed).scores.client.nunique() == 4
 
 
 def test_each_client_has_its_own_architecture(config) -> None:

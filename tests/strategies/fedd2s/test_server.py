@@ -109,7 +109,7 @@ def test_own_heads_are_no_federation(federate) -> None:
 
 def test_one_client_alone_owns_the_global_head(federate) -> None:
     one = ["strategy=fedd2s", "partition.num_clients=1"]
-    alone, together = federate(*one, "strategy.heads=own").metrics, federate(*one).metrics
+    alone, together = federate(*one, "strategy.heads=own").scores, federate(*one).scores
     assert alone[["round", "split"]].equals(together[["round", "split"]])
     assert (alone.accuracy - together.accuracy).abs().max() < 0.2  # another batch order, the same algorithm
 
@@ -167,4 +167,4 @@ def test_cuts_that_disagree_need_a_projection(config, tmp_path) -> None:
 
     with pytest.raises(UserError, match=r"disagree at cut 1: representations of \[8, 9\] values.*projection=SIZE"):
         run("without")
-    assert run("with", "strategy.projection=5").metrics.client.nunique() == 4
+    assert run("with", "strategy.projection=5").scores.client.nunique() == 4
