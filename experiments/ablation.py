@@ -6,9 +6,10 @@
 
 import sys
 
-from experiments import figures
-from experiments.scales import FEDD2S, LOCAL, laptop, paper, smoke
-from experiments.study import Arm, Study, main
+from experiments.machinery import figures
+from experiments.machinery.command import main
+from experiments.machinery.scales import FEDD2S, LOCAL, laptop, paper, smoke
+from experiments.machinery.study import Arm, Study
 
 CHANGES = (
     "lambda_ce=0",

@@ -17,7 +17,7 @@ from pathlib import Path
 from experiments.benchmark import report
 from experiments.benchmark.measure import Subject, Timing, run
 from experiments.benchmark.workloads import W2, WORKLOADS, Workload, scaled
-from experiments.jobs import Tally
+from experiments.machinery.jobs import Tally
 from fedpers.errors import FederationError, UserError, unknown_name
 from fedpers.run import FAILED, INTERRUPTED, OK, USAGE
 

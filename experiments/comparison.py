@@ -2,8 +2,9 @@
 
 import sys
 
-from experiments import figures
-from experiments.scales import (
+from experiments.machinery import figures
+from experiments.machinery.command import main
+from experiments.machinery.scales import (
     CIFAR,
     DIGITS,
     FASHION_MNIST,
@@ -16,7 +17,7 @@ from experiments.scales import (
     methods,
     newcomer,
 )
-from experiments.study import Scale, Study, main, merge
+from experiments.machinery.study import Scale, Study, merge
 
 LRS = (0.02, 0.05, 0.1)
 

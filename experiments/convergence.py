@@ -8,12 +8,14 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 
-from experiments import comparison, figures
-from experiments.outcome import Outcome, cumulative_megabytes
-from experiments.pages import markdown_table
-from experiments.plan import REFERENCE
-from experiments.study import Scale, Study, main, merge
-from fedpers import metrics
+from experiments import comparison
+from experiments.machinery import figures
+from experiments.machinery.command import main
+from experiments.machinery.outcome import Outcome, cumulative_megabytes
+from experiments.machinery.pages import markdown_table
+from experiments.machinery.plan import REFERENCE
+from experiments.machinery.study import Scale, Study, merge
+from fedpers.results import metrics
 
 SHARE = 0.95
 SHOWN = frozenset(

@@ -2,9 +2,10 @@
 
 import sys
 
-from experiments import figures
-from experiments.scales import LOCAL, laptop, paper, smoke
-from experiments.study import Arm, Study, main
+from experiments.machinery import figures
+from experiments.machinery.command import main
+from experiments.machinery.scales import LOCAL, laptop, paper, smoke
+from experiments.machinery.study import Arm, Study
 
 
 def arms(*intervals: int) -> tuple[Arm, ...]:

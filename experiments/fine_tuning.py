@@ -8,9 +8,11 @@ tunes them.
 import dataclasses
 import sys
 
-from experiments import comparison, figures
-from experiments.scales import KNOWN, LOCAL
-from experiments.study import Arm, Scale, Study, main
+from experiments import comparison
+from experiments.machinery import figures
+from experiments.machinery.command import main
+from experiments.machinery.scales import KNOWN, LOCAL
+from experiments.machinery.study import Arm, Scale, Study
 
 SHARED = ("fedavg", "fedprox", "scaffold", "moon", "feddyn", "fedntd", "fedgen")
 

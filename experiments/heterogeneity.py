@@ -2,9 +2,10 @@
 
 import sys
 
-from experiments import figures
-from experiments.scales import FEDAVG_FT, FEDD2S, LOCAL, dirichlet, few_samples, laptop, paper, smoke
-from experiments.study import Study, main
+from experiments.machinery import figures
+from experiments.machinery.command import main
+from experiments.machinery.scales import FEDAVG_FT, FEDD2S, LOCAL, dirichlet, few_samples, laptop, paper, smoke
+from experiments.machinery.study import Study
 
 ARMS = (FEDD2S, LOCAL, FEDAVG_FT)
 ALPHAS = (0.05, 0.1, 0.3, 0.5, 1.0, 5.0)

@@ -2,9 +2,10 @@
 
 import sys
 
-from experiments import figures
-from experiments.scales import FEDAVG, FEDAVG_FT, FEDD2S, FEW_SAMPLES, LOCAL, laptop, paper, smoke
-from experiments.study import Condition, Study, main, merge
+from experiments.machinery import figures
+from experiments.machinery.command import main
+from experiments.machinery.scales import FEDAVG, FEDAVG_FT, FEDD2S, FEW_SAMPLES, LOCAL, laptop, paper, smoke
+from experiments.machinery.study import Condition, Study, merge
 
 ARMS = (FEDD2S, LOCAL, FEDAVG, FEDAVG_FT)
 

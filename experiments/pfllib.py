@@ -9,11 +9,12 @@ import statistics
 import sys
 from collections.abc import Sequence
 
-from experiments import figures
-from experiments.outcome import Outcome
-from experiments.pages import markdown_table
-from experiments.scales import DIGITS
-from experiments.study import Arm, Condition, Scale, Study, main
+from experiments.machinery import figures
+from experiments.machinery.command import main
+from experiments.machinery.outcome import Outcome
+from experiments.machinery.pages import markdown_table
+from experiments.machinery.scales import DIGITS
+from experiments.machinery.study import Arm, Condition, Scale, Study
 
 PUBLISHED = {"FedAvg": "85.85", "Ditto": "97.47"}
 """What PFLlib reports, in %: correct answers of all clients together."""

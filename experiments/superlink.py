@@ -16,8 +16,8 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from fedpers import run
-from fedpers.engines.flower import write_connection
-from fedpers.engines.flower_processes import executable, free_port, start, stop_on_exit, wait_until_healthy
+from fedpers.engines.flower.engine import write_connection
+from fedpers.engines.flower.processes import executable, free_port, start, stop_on_exit, wait_until_healthy
 from fedpers.errors import FederationError
 
 NUM_NODES = 3

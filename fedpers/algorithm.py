@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from fedpers import seeds
 from fedpers.averaging import weighted_mean
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.errors import UserError
 from fedpers.models.staged import Staged
 from fedpers.task import State as State

@@ -8,8 +8,8 @@ import torch
 
 from fedpers import seeds
 from fedpers.algorithm import Algorithm, Federation
-from fedpers.build import build, resolve
-from fedpers.config import Config, Spec
+from fedpers.config.build import build, resolve
+from fedpers.config.keys import Config, Spec
 from fedpers.data.prepare import prepare
 from fedpers.data.shards import Shards
 from fedpers.data.sources import code_of_data
@@ -25,7 +25,7 @@ def read_config(text: str) -> Config:
     """Read a configuration: JSON, or what one would write on the command line ("strategy=fedd2s rounds=3")."""
     if text.startswith("{"):
         return Config.from_json(text)
-    from fedpers.compose import compose_config
+    from fedpers.config.compose import compose_config
 
     return compose_config(shlex.split(text))
 

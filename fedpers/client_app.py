@@ -13,11 +13,11 @@ import torch
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedpers import records
 from fedpers.algorithm import State, Task
 from fedpers.assembly import open_run, read_config
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.data.shards import Shards
+from fedpers.wire import records
 from fedpers.worker import Worker
 
 app = ClientApp()

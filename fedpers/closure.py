@@ -19,7 +19,8 @@ from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
-from fedpers.build import ALLOWED, current
+from fedpers.config.build import ALLOWED
+from fedpers.config.moved import current
 
 log = logging.getLogger(__name__)
 

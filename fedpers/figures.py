@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fedpers.build import is_allowed, resolve
+from fedpers.config.build import is_allowed, resolve
 from fedpers.results import Run
 
 
@@ -22,7 +22,7 @@ def listed(runs: Sequence[Run]) -> list[str]:
     union = dict.fromkeys(figure for run in runs for figure in run.config.figures)
     if union:
         return list(union)
-    from fedpers.compose import compose_config
+    from fedpers.config.compose import compose_config
 
     return compose_config([]).figures
 

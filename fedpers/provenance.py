@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from fedpers.closure import code_sha256
-from fedpers.config import Config, identity, targets
+from fedpers.config.keys import Config, identity, targets
 
 APPS = ("fedpers.client_app", "fedpers.server_app")
 """What runs whatever the configuration names."""
 
-SILENT = ("fedpers.closure", "fedpers.compose", "fedpers.progress", "fedpers.provenance")
+SILENT = ("fedpers.closure", "fedpers.config.compose", "fedpers.progress", "fedpers.provenance")
 """What changes no number although the apps import it: it composes the configuration, shows rounds, or tells of code."""
 
 

@@ -21,7 +21,7 @@ os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
 from fedpers import siblings
 from fedpers.arguments import parser
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.errors import FederationError, UserError
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         if options.help:
-            from fedpers.help import help_text
+            from fedpers.config.help import help_text
 
             sys.stdout.write(help_text(options.config_dir) + "\n")
             return OK
@@ -75,8 +75,8 @@ def plan(overrides: list[str], multirun: bool, config_dir: str | None) -> dict[s
     Raises:
         UserError: any of them is impossible.
     """
-    from fedpers.compose import compose_config, sweep
-    from fedpers.writer import run_directory
+    from fedpers.config.compose import compose_config, sweep
+    from fedpers.results.writer import run_directory
 
     start = datetime.now()
     jobs: dict[str, Config] = {}
@@ -96,7 +96,7 @@ def _run_all(jobs: dict[str, Config]) -> int:
     from fedpers import figures, progress
     from fedpers.assembly import check, open_run
     from fedpers.results import Run
-    from fedpers.writer import check_run_directory
+    from fedpers.results.writer import check_run_directory
 
     for config in jobs.values():
         check_run_directory(Path(str(config.out)))
@@ -117,9 +117,9 @@ def run_job(name: str, config: Config) -> dict[str, Any]:
     """Run one job, print its table and the paths of what was written, and return its summary."""
     from fedpers import figures, progress, server_app
     from fedpers.assembly import open_run
-    from fedpers.build import build
+    from fedpers.config.build import build
     from fedpers.results import Run
-    from fedpers.writer import RunWriter
+    from fedpers.results.writer import RunWriter
 
     logging.getLogger("flwr").setLevel(logging.DEBUG if config.debug else logging.ERROR)
     if config.debug:

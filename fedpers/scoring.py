@@ -6,7 +6,7 @@ returns NaN, or leaves the key out; that client is then left out of its means.
 
 A new one is a function in this file and its name in `OURS`, or a function of anybody's module:
 `plugins=[my_package] metrics=[accuracy,my_package.brier]`. What a run says of such values over clients (means,
-fairness) is another matter: `fedpers.metrics`.
+fairness) is another matter: `fedpers.results.metrics`.
 """
 
 import math
@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedpers.build import resolve
+from fedpers.config.build import resolve
 from fedpers.errors import UserError, unknown_name
-from fedpers.tables import ALWAYS, COLUMNS
+from fedpers.results.tables import ALWAYS, COLUMNS
 from fedpers.training import Score
 
 Metric = Callable[[Tensor, Tensor], float | Mapping[str, float]]

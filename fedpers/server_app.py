@@ -16,23 +16,24 @@ from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
 import fedpers
-from fedpers import client_app, records, seeds
+from fedpers import client_app, seeds
 from fedpers.algorithm import Algorithm, Federation
 from fedpers.assembly import build_algorithm, build_federation, check
-from fedpers.carrier import BringsStrategy, Carrier, nothing
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.data.shards import CLIENTS, Shards
 from fedpers.device import describe
 from fedpers.errors import FederationError, UserError
-from fedpers.evaluation import evaluate_clients
-from fedpers.federation import roll_call
-from fedpers.ledger import Ledger
 from fedpers.progress import Reporter, Silent
 from fedpers.provenance import provenance
 from fedpers.results import Run, summarize
+from fedpers.results.tables import Diagnostic, Row, mean_accuracy
+from fedpers.results.writer import FAILURE, RunWriter, run_directory
 from fedpers.scoring import where_smaller_is_better
-from fedpers.tables import Diagnostic, Row, mean_accuracy
-from fedpers.writer import FAILURE, RunWriter, run_directory
+from fedpers.wire import records
+from fedpers.wire.carrier import BringsStrategy, Carrier, nothing
+from fedpers.wire.evaluation import evaluate_clients
+from fedpers.wire.ledger import Ledger
+from fedpers.wire.roll_call import roll_call
 
 _PACKAGES = ("flwr", "flwr-datasets", "torch", "torchvision", "numpy", "ray", "pandas", "pyarrow")
 

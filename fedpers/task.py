@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 
 from fedpers import seeds
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.data.shards import ClientData
 from fedpers.models.staged import Staged
 from fedpers.training import Objective, Split, cross_entropy, fit, sgd

@@ -11,7 +11,7 @@ import torch
 
 from fedpers.algorithm import Algorithm, State, Task
 from fedpers.assembly import build_algorithm, build_model, model_specs, personal_keys
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.data.shards import Shards
 from fedpers.device import open_device
 from fedpers.models.batch_norm import reestimate_statistics

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedpers import figures
-from fedpers.compose import read_list
+from fedpers.config.compose import read_list
 from fedpers.errors import UserError
 from fedpers.results import Run, find_runs
 

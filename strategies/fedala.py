@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fedpers.algorithm import Algorithm, State, Task, Update
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.models.staged import Staged, stage_of
 from fedpers.training import Batch, Split, fit, sgd
 from strategies.parts.second_model import store, stored

@@ -37,7 +37,7 @@ from fedpers.algorithm import (
     Task,
     Update,
 )
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.errors import unknown_name
 from fedpers.models.batch_norm import local_keys
 from fedpers.models.staged import Staged

@@ -40,7 +40,7 @@ from fedpers.algorithm import (
     Task,
     Update,
 )
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.models.batch_norm import local_keys
 from fedpers.models.staged import Staged
 from fedpers.training import score

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from fedpers import seeds
 from fedpers.algorithm import Aggregated, Algorithm, Federation, Purpose, Sent, Server, ServerState, State, Task, Update
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.models.staged import Staged
 from strategies.parts.exchange import SOFT_LABELS, HeadTraining, Knowledge, Teacher, View, head_to_train, pooled
 from strategies.parts.heads import copied_weights

@@ -38,7 +38,7 @@ from fedpers.algorithm import (
     Task,
     Update,
 )
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.errors import UserError
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, Split

@@ -24,10 +24,10 @@ from flwr.serverapp import Grid
 from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import FedAvg, Strategy
 
-from fedpers import records
 from fedpers.algorithm import Algorithm, Federation, State
-from fedpers.carrier import messages, nothing
 from fedpers.errors import unknown_name
+from fedpers.wire import records
+from fedpers.wire.carrier import messages, nothing
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ FedAvg model.
 from dataclasses import dataclass
 
 from fedpers.algorithm import Algorithm
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.models.staged import Staged
 from strategies.parts.personal_layers import keys_of
 

@@ -36,7 +36,7 @@ from fedpers.algorithm import (
     Update,
 )
 from fedpers.averaging import plain_mean
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.errors import UserError
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, cross_entropy

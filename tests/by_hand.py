@@ -8,9 +8,9 @@ import torch
 from toys import three_parameters
 
 from fedpers.algorithm import Algorithm, Federation, Purpose, Sent, Server, State
-from fedpers.build import build
-from fedpers.compose import compose_config
-from fedpers.config import Config
+from fedpers.config.build import build
+from fedpers.config.compose import compose_config
+from fedpers.config.keys import Config
 from fedpers.models.staged import Staged
 
 LOG2, LOG3 = math.log(2), math.log(3)

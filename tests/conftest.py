@@ -10,8 +10,8 @@ import torch
 from federations import TINY, serve
 from flwr.serverapp import Grid
 
-from fedpers.compose import compose_config
-from fedpers.config import Config
+from fedpers.config.compose import compose_config
+from fedpers.config.keys import Config
 from fedpers.results import Run
 
 with contextlib.suppress(ImportError):  # an older PyTorch has no devices written in Python

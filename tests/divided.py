@@ -7,9 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from ondisk import read_spec
 
-from fedpers.build import build
-from fedpers.data.label_skew import Dirichlet, Pathological
-from fedpers.data.partition import Iid, Partition
+from fedpers.config.build import build
+from fedpers.data.partitions.base import Iid, Partition
+from fedpers.data.partitions.label_skew import Dirichlet, Pathological
 
 LABELS = np.random.default_rng(0).permutation(np.arange(600) % 10)
 MANY_LABELS = np.random.default_rng(0).permutation(np.arange(1200) % 10)

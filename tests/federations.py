@@ -8,14 +8,14 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedpers import assembly, server_app
-from fedpers.build import build
-from fedpers.config import Config
+from fedpers.config.build import build
+from fedpers.config.keys import Config
 from fedpers.contract.play import SMALL
 from fedpers.engines.local import LocalGrid
-from fedpers.ledger import Ledger
 from fedpers.progress import Silent
 from fedpers.results import Run
-from fedpers.writer import RunWriter
+from fedpers.results.writer import RunWriter
+from fedpers.wire.ledger import Ledger
 
 TINY = [text for text in SMALL if not text.startswith(("dataset=", "engine=", "participation="))]
 """The contract's small federation, all of whose clients train, on the defaults' data and engine."""

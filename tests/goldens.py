@@ -77,7 +77,7 @@ OPTIONS: dict[str, tuple[str, list[str]]] = {
 
 def cases() -> dict[str, list[str]]:
     """Return the overrides of every golden file: one for each strategy's YAML, then the options."""
-    from fedpers.compose import group_choices
+    from fedpers.config.compose import group_choices
 
     all_of_them = {name: (name, list[str]()) for name in sorted(group_choices("strategy"))} | OPTIONS
     return {
@@ -117,7 +117,7 @@ def _processor() -> str:
 
 def compute(name: str, folder: Path, cache: Path) -> str:
     """Run one case in a new folder and return its numbers as text."""
-    from fedpers.compose import compose_config
+    from fedpers.config.compose import compose_config
 
     logging.getLogger("flwr").setLevel(logging.ERROR)
     overrides = cases()[name]

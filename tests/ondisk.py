@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
 
-from fedpers.build import build
+from fedpers.config.build import build
 from fedpers.data.images import Images
 
 Written = tuple[NDArray[np.uint8], NDArray[np.int64]]

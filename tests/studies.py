@@ -6,8 +6,8 @@ import importlib
 import json
 from pathlib import Path
 
-from experiments.study import Study
-from fedpers.config import Config
+from experiments.machinery.study import Study
+from fedpers.config.keys import Config
 from fedpers.results import Run
 
 NAMES = (

@@ -9,7 +9,7 @@ from toys import make_task, three_parameters
 
 from fedpers.algorithm import Algorithm, Average, Federation, Sent, Server, ServerState, kind_of, weights_of
 from fedpers.algorithm import mean_by_examples as mean
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.errors import UserError
 
 

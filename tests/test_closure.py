@@ -11,7 +11,7 @@ import pytest
 
 from fedpers import closure
 from fedpers.closure import code_sha256
-from fedpers.data import digits
+from fedpers.data.datasets import digits
 
 MINE = '''
 """A plugin."""
@@ -200,7 +200,7 @@ def test_our_own_code_is_followed_but_no_other_library(folder: Path) -> None:
 
 
 def test_every_bundled_module_can_be_read() -> None:
-    root = Path(digits.__file__).parents[2]
+    root = Path(digits.__file__).parents[3]
     files = [path for top in ("fedpers", "strategies") for path in (root / top).rglob("*.py")]
     names = [path.relative_to(root).with_suffix("").as_posix().replace("/", ".") for path in files]
     names = [name.removesuffix(".__init__") for name in names]

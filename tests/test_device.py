@@ -6,12 +6,13 @@ import pytest
 import torch
 from federations import chosen, metric_files
 
-from fedpers import assembly, records
-from fedpers.compose import group_choices
+from fedpers import assembly
+from fedpers.config.compose import group_choices
 from fedpers.device import RESIDENT_SHARE, fits, open_device, to_device, to_host
 from fedpers.errors import UserError
-from fedpers.packing import view
 from fedpers.results import Run
+from fedpers.wire import records
+from fedpers.wire.packing import view
 from fedpers.worker import Worker
 
 every_strategy = pytest.mark.parametrize("name", group_choices("strategy"))

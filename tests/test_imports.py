@@ -1,6 +1,7 @@
 """Who may import whom, read off the syntax trees."""
 
 import ast
+import graphlib
 import re
 from pathlib import Path
 
@@ -46,18 +47,18 @@ def test_imports_go_one_way(path: Path) -> None:
     assert under(names, *forbidden) == set()
     if top == "plots":
         used = {name.split(".")[1] for name in under(names, "fedpers") if "." in name}
-        assert used <= {"results", "metrics", "errors"} | ({"figures", "compose"} if "__main__" in here else set())
+        assert used <= {"results", "errors"} | ({"figures", "config"} if "__main__" in here else set())
 
 
 FLOWER = {
     "fedpers/client_app.py",
     "fedpers/server_app.py",
-    "fedpers/records.py",
-    "fedpers/packing.py",
-    "fedpers/carrier.py",
-    "fedpers/federation.py",
-    "fedpers/ledger.py",
-    "fedpers/evaluation.py",
+    "fedpers/wire/records.py",
+    "fedpers/wire/packing.py",
+    "fedpers/wire/carrier.py",
+    "fedpers/wire/roll_call.py",
+    "fedpers/wire/ledger.py",
+    "fedpers/wire/evaluation.py",
 }
 
 
@@ -75,7 +76,7 @@ def test_flowers_internals_are_touched_in_one_place() -> None:
 
 
 def test_hydra_is_known_to_one_module() -> None:
-    assert {relative(p) for p in SOURCES if under(imported(p), "hydra", "omegaconf")} == {"fedpers/compose.py"}
+    assert {relative(p) for p in SOURCES if under(imported(p), "hydra", "omegaconf")} == {"fedpers/config/compose.py"}
 
 
 def test_no_algorithm_is_named_in_the_simulator() -> None:
@@ -86,6 +87,35 @@ def test_no_algorithm_is_named_in_the_simulator() -> None:
         words |= {n.attr.lower() for n in ast.walk(code) if isinstance(n, ast.Attribute)}
         words |= {n.value.lower() for n in ast.walk(code) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
         assert not words & names, path
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_name(path): path for path in SOURCES}
+
+
+def rests_on(path: Path) -> set[str]:
+    """Return the files that one imports, wherever in it; `from a import b` is a.b where that is a file, else a."""
+    used: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            used |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = (f"{node.module}.{alias.name}" for alias in node.names)
+            used |= {name if name in FILES else str(node.module) for name in names}
+    return used & FILES.keys()
+
+
+def test_no_circle_among_files() -> None:
+    graph = {name: rests_on(path) for name, path in FILES.items()}
+    assert sum(map(len, graph.values())) > 500
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
 
 
 def test_nothing_is_unpickled() -> None:

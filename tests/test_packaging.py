@@ -38,7 +38,9 @@ def test_wheel_runs_from_an_empty_directory(tmp_path: Path) -> None:
             [sys.executable, *command], cwd=empty, env=environment, capture_output=True, text=True, timeout=120
         )
 
-    where = run("-c", "import fedpers, fedpers.compose as c; print(fedpers.__file__, c.config_folders()[-1])").stdout
+    where = run(
+        "-c", "import fedpers, fedpers.config.compose as c; print(fedpers.__file__, c.config_folders()[-1])"
+    ).stdout
     assert where.split() == [str(site / "fedpers/__init__.py"), str(site / "fedpers/configs")]
     finished = run("-m", "fedpers.run", "rounds=1", "out=here")
     assert finished.returncode == 0, finished.stderr

@@ -10,14 +10,14 @@ import pytest
 from federations import TINY
 from ondisk import write_image_folder
 
-from experiments.scales import DIGITS, LOCAL
-from experiments.study import Condition, Scale, Study
-from experiments.study import main as conduct
+from experiments.machinery.scales import DIGITS, LOCAL
+from experiments.machinery.study import Condition, Scale, Study
+from experiments.machinery.study import main as conduct
 from fedpers import run
-from fedpers.compose import compose_config, sweep
-from fedpers.config import Config, is_path
+from fedpers.config.compose import compose_config, sweep
+from fedpers.config.keys import Config, is_path
 from fedpers.data import __main__ as data
-from fedpers.engines.flower import _toml
+from fedpers.engines.flower.engine import _toml
 from fedpers.results import Run
 from plots.__main__ import main as plot
 

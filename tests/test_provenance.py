@@ -11,7 +11,7 @@ import plugged
 import pytest
 
 from fedpers import provenance
-from fedpers.compose import compose_config
+from fedpers.config.compose import compose_config
 from fedpers.provenance import SILENT, git_state, run_sha256
 
 GIT = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}

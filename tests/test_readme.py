@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fedpers.compose import compose_config, sweep
+from fedpers.config.compose import compose_config, sweep
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])

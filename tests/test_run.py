@@ -12,8 +12,8 @@ import pytest
 from federations import TINY
 from ondisk import write_cifar10_binary, write_cifar100_binary, write_fashion_mnist
 
-from fedpers.compose import ALL_GROUPS, group_choices
-from fedpers.config import Config
+from fedpers.config.compose import ALL_GROUPS, group_choices
+from fedpers.config.keys import Config
 from fedpers.results import Run
 from fedpers.run import main
 

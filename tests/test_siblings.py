@@ -106,8 +106,8 @@ def test_a_studys_worker_processes_find_ours_and_the_users(tmp_path: Path) -> No
 
 
 STUDY = """
-from experiments.scales import DIGITS
-from experiments.study import Arm, Condition, Scale, Study
+from experiments.machinery.scales import DIGITS
+from experiments.machinery.study import Arm, Condition, Scale, Study
 
 MINE = Arm("Mine", ("strategy=fedavg", "strategy._target_=mine.Mine", "rounds=1"))
 STUDY = Study("toy", "Does it run?", {"smoke": Scale(DIGITS, (MINE,), (Condition(""),), (0, 1))}, lambda f, g: [])
@@ -116,7 +116,7 @@ DRIVER = """
 import sys
 from fedpers import siblings
 siblings.claim()
-from experiments.study import main
+from experiments.machinery.command import main
 from my_study import STUDY
 sys.exit(main(STUDY, ["jobs=2", "out=out", "plugins=[mine]"]))
 """

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fedpers.algorithm import Algorithm, Task, Update
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.data.shards import ClientData
 from fedpers.models.staged import Staged
 from fedpers.training import Split

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from torch import nn
 
-from fedpers.build import build
+from fedpers.config.build import build
 from fedpers.models.staged import Staged
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "model"

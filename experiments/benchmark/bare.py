@@ -18,7 +18,7 @@ from experiments.benchmark.workloads import Workload
 from fedpers import seeds
 from fedpers.algorithm import Federation
 from fedpers.assembly import build_model
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.data.shards import Shards
 
 

@@ -15,11 +15,11 @@ from experiments.benchmark import bare
 from experiments.benchmark.workloads import Workload
 from fedpers import server_app
 from fedpers.assembly import open_run
-from fedpers.build import build
-from fedpers.engines import local, ray  # noqa: F401 - imported before the clock starts
+from fedpers.config.build import build
+from fedpers.engines.ray import engine as ray  # noqa: F401 - imported before the clock starts
 from fedpers.progress import Silent
-from fedpers.tables import Entry, Row
-from fedpers.writer import RunWriter
+from fedpers.results.tables import Entry, Row
+from fedpers.results.writer import RunWriter
 
 
 class Clock(Silent):

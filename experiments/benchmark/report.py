@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 
 from experiments.benchmark.measure import Timing
 from experiments.benchmark.workloads import WORKLOADS
-from experiments.pages import markdown_table
+from experiments.machinery.pages import markdown_table
 from plots import style
 
 NAME = "benchmark_engines"

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from fedpers import seeds
-from fedpers.compose import compose_config
-from fedpers.config import Config
+from fedpers.config.compose import compose_config
+from fedpers.config.keys import Config
 from fedpers.data.shards import CLIENTS, FORMAT, Shards
 
 CHUNK = 10_000

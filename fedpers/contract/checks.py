@@ -10,13 +10,13 @@ import numpy as np
 
 from fedpers import assembly
 from fedpers.algorithm import Algorithm, State, kind_of
-from fedpers.carrier import BringsStrategy
-from fedpers.compose import group_choices
+from fedpers.config.compose import group_choices
+from fedpers.config.help import keys
 from fedpers.contract.play import Backwards, Candidate, Played, play
 from fedpers.contract.watched import Broken, Eyes, Training, equal, same
 from fedpers.errors import UserError
-from fedpers.help import keys
 from fedpers.models.batch_norm import local_keys
+from fedpers.wire.carrier import BringsStrategy
 
 Check = Callable[[Candidate, Path], None]
 

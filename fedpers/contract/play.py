@@ -14,16 +14,16 @@ import torch
 from fedpers import assembly, server_app
 from fedpers.algorithm import Algorithm
 from fedpers.client_app import Desk, run_config
-from fedpers.compose import compose_config
-from fedpers.config import Config
+from fedpers.config.compose import compose_config
+from fedpers.config.keys import Config
 from fedpers.contract.watched import Book, Broken, Eyes, watch
 from fedpers.data.shards import Shards
 from fedpers.engines.local import LocalGrid
 from fedpers.errors import FederationError
 from fedpers.progress import Silent
 from fedpers.results import Run
+from fedpers.results.writer import RunWriter
 from fedpers.worker import Worker
-from fedpers.writer import RunWriter
 
 SMALL = (
     "dataset=digits",

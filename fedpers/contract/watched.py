@@ -11,10 +11,10 @@ import safetensors.torch
 import torch
 
 from fedpers.algorithm import Aggregated, Algorithm, Federation, Purpose, Sent, Server, State, Task, Update
-from fedpers.carrier import BringsStrategy
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.models.staged import Staged
 from fedpers.state import put_together, take_apart
+from fedpers.wire.carrier import BringsStrategy
 
 
 class Broken(Exception):

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fedpers.arguments import parser
-from fedpers.build import resolve
-from fedpers.compose import compose_config
+from fedpers.config.build import resolve
+from fedpers.config.compose import compose_config
 from fedpers.data.prepare import prepare
 from fedpers.data.shards import SPLITS, Shards
 from fedpers.errors import UserError

@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fedpers import seeds
-from fedpers.build import build
 from fedpers.closure import code_sha256
-from fedpers.config import Config, identity, targets
+from fedpers.config.build import build
+from fedpers.config.keys import Config, identity, targets
 from fedpers.data.images import CHUNK, Images
-from fedpers.data.partition import Indices, Partition
+from fedpers.data.partitions.base import Indices, Partition
 from fedpers.data.shards import CLIENTS, FORMAT, SPLITS, Shards
 from fedpers.data.shift import Shift
 from fedpers.data.sources import Described, describe, fingerprint, known, remember

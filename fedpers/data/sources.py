@@ -14,9 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fedpers.build import resolve
 from fedpers.closure import code_sha256, is_ours
-from fedpers.config import Config, Spec, targets, without_paths
+from fedpers.config.build import resolve
+from fedpers.config.keys import Config, Spec, targets, without_paths
 from fedpers.data.images import Images
 
 Described = dict[str, Any]

@@ -11,9 +11,9 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
-from fedpers import records
 from fedpers.engines.identity import RUN_ID, assume_server_identity
 from fedpers.errors import UserError
+from fedpers.wire import records
 
 App = Callable[[Message, Context], Message]
 log = logging.getLogger(__name__)

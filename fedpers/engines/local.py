@@ -9,12 +9,13 @@ import torch
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedpers import client_app, records
-from fedpers.config import Config
+from fedpers import client_app
+from fedpers.config.keys import Config
 from fedpers.data.shards import Shards
 from fedpers.engines.grid import App, Caller, SimulatedGrid
 from fedpers.errors import UserError
 from fedpers.progress import Reporter
+from fedpers.wire import records
 
 
 class LocalGrid(SimulatedGrid):

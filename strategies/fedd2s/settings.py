@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 
 from fedpers.algorithm import Algorithm
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.errors import UserError
 from fedpers.models.staged import Staged
 from strategies.fedd2s.dropping import scheduled_cut

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fedpers.algorithm import Algorithm
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.models.staged import Staged, stage_of
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedpers.data.digits import digits
+from fedpers.data.datasets.digits import digits
 from fedpers.data.images import Images
 from fedpers.errors import UserError
 

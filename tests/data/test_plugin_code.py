@@ -1,6 +1,5 @@
 """Plugins that load, divide or shift data: whatever is edited, the data that are served are those of now."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +8,8 @@ from plugged import writer
 
 from fedpers import closure
 from fedpers.client_app import open_run
-from fedpers.config import Config
+from fedpers.config.keys import Config
+from fedpers.config.moved import MOVED
 from fedpers.data import prepare as preparing
 from fedpers.data.prepare import prepare
 from fedpers.data.shards import Shards
@@ -32,7 +32,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedpers.data.partition import Partition
+from fedpers.data.partitions.base import Partition
 from fedpers.data.shift import Shift
 from own_helper import FIRST, ADDED
 
@@ -70,7 +70,7 @@ def photos(tmp_path: Path, write) -> Callable[..., Config]:
         plain = {
             "dataset": {"_target_": "own_loader.photos"},
             "partition": {
-                "_target_": "fedpers.data.partition.Iid",
+                "_target_": "fedpers.data.partitions.base.Iid",
                 "num_clients": 2,
                 "min_samples": 3,
                 "max_samples": None,
@@ -155,6 +155,6 @@ def test_a_partition_whose_code_cannot_be_told_divides_every_time(
 
 def test_where_a_partition_lies_does_not_name_the_folder(photos, monkeypatch: pytest.MonkeyPatch, write) -> None:
     before = prepare(photos()).folder
-    monkeypatch.setitem(sys.modules["fedpers.build"].MOVED, "fedpers.data.elsewhere", "fedpers.data.partition")
+    monkeypatch.setitem(MOVED, "fedpers.data.elsewhere", "fedpers.data.partitions.base")
     moved = photos(partition=photos().partition | {"_target_": "fedpers.data.elsewhere.Iid"})
     assert prepare(moved).folder == before

@@ -16,7 +16,7 @@ from numpy.testing import assert_array_equal
 from ondisk import read_spec
 from sklearn.datasets import load_digits
 
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.data import prepare as preparing
 from fedpers.data.prepare import prepare
 from fedpers.data.shards import SPLITS

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from ondisk import read_spec
 
-from fedpers.build import build
+from fedpers.config.build import build
 from fedpers.data.prepare import prepare
 from fedpers.data.shift import Shift
 from fedpers.errors import UserError

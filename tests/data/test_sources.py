@@ -7,7 +7,7 @@ from fedpers.data.sources import fingerprint
 
 def test_what_a_fingerprint_depends_on(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a")
-    spec = {"_target_": "fedpers.data.cifar.cifar10", "root": str(tmp_path)}
+    spec = {"_target_": "fedpers.data.datasets.cifar.cifar10", "root": str(tmp_path)}
     first = fingerprint(spec)
     assert first == fingerprint(dict(spec))
     assert first != fingerprint(spec | {"mean": [0.5] * 3})

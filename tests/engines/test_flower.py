@@ -11,12 +11,13 @@ from federations import serve
 from flwr.app import Context, RecordDict
 
 from experiments import superlink
-from fedpers import assembly, client_app, records, server_app
-from fedpers.engines.flower import FlowerEngine
+from fedpers import assembly, client_app, server_app
+from fedpers.engines.flower.engine import FlowerEngine
 from fedpers.engines.local import LocalGrid
 from fedpers.errors import UserError
 from fedpers.results import Run
-from fedpers.writer import FAILURE
+from fedpers.results.writer import FAILURE
+from fedpers.wire import records
 
 ROOT = Path(__file__).parents[2]
 
@@ -128,7 +129,7 @@ def test_the_server_app_leaves_its_error_behind(config, tmp_path) -> None:  # ty
 
 
 def test_environment_is_quiet_and_on_loopback() -> None:
-    from fedpers.engines.flower_processes import environment
+    from fedpers.engines.flower.processes import environment
 
     found = environment(Path("home"))
     assert found["FLWR_TELEMETRY_ENABLED"] == "0"

@@ -8,11 +8,12 @@ from federations import metric_files
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAdam, FedAvg, Krum
 
-from fedpers import assembly, client_app, records
+from fedpers import assembly, client_app
 from fedpers.engines.local import LocalGrid
 from fedpers.errors import FederationError, UserError
-from fedpers.federation import roll_call
-from fedpers.ledger import Ledger
+from fedpers.wire import records
+from fedpers.wire.ledger import Ledger
+from fedpers.wire.roll_call import roll_call
 
 
 @pytest.fixture

@@ -13,11 +13,12 @@ from flwr.serverapp import Grid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedpers import assembly, records
-from fedpers.engines.ray import RayEngine
+from fedpers import assembly
+from fedpers.engines.ray.engine import RayEngine
 from fedpers.errors import FederationError, UserError
-from fedpers.ledger import Ledger
 from fedpers.results import Run
+from fedpers.wire import records
+from fedpers.wire.ledger import Ledger
 
 ON_RAY = ("engine=ray", "engine.num_workers=2", "engine.resources.num_cpus=0.5")
 
@@ -148,7 +149,7 @@ def test_workers_that_cannot_start_end_the_run(config, monkeypatch) -> None:  # 
 
 
 def test_what_all_clients_are_sent_travels_once(config) -> None:  # type: ignore[no-untyped-def]
-    from fedpers.engines.ray_round import pack
+    from fedpers.engines.ray.round import pack
 
     settings, shards = assembly.open_run(config().to_json())
     arrays = ArrayRecord(assembly.build_model(settings, shards).state_dict())
@@ -169,7 +170,7 @@ def test_what_all_clients_are_sent_travels_once(config) -> None:  # type: ignore
 
 @given(st.lists(st.integers(1, 1000), max_size=40), st.integers(1, 9))
 def test_batches_hold_every_client_once_and_weigh_alike(weights: list[int], num: int) -> None:
-    from fedpers.engines.ray_round import balance
+    from fedpers.engines.ray.round import balance
 
     batches = balance(weights, num)
     assert sorted(position for batch in batches for position in batch) == list(range(len(weights)))

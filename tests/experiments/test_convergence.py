@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 from experiments import convergence
-from experiments.outcome import Outcome
-from experiments.scales import LOCAL
-from experiments.study import Condition
+from experiments.machinery.outcome import Outcome
+from experiments.machinery.scales import LOCAL
+from experiments.machinery.study import Condition
 
 
 def test_targets_and_when_they_are_reached(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from plots import layer_dropping
 
 CUTS = [3, 3, 2, 1]  # by round

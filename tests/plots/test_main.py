@@ -117,8 +117,8 @@ def test_the_module_runs_as_a_command(tmp_path: Path) -> None:
 
 
 def test_the_configured_figures_exist_and_can_be_called_as_a_run_does(tmp_path: Path) -> None:
-    from fedpers.build import resolve
-    from fedpers.compose import compose_config
+    from fedpers.config.build import resolve
+    from fedpers.config.compose import compose_config
 
     run = write_run(tmp_path / "run")
     written = [

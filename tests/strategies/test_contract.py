@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fedpers.compose import group_choices
+from fedpers.config.compose import group_choices
 from fedpers.contract.checks import CHECKS, Check, NotChecked, server_half
 from fedpers.contract.play import Candidate
 

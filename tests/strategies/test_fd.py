@@ -8,10 +8,10 @@ from by_hand import LOG2, LOG3, Half, federation, from_yaml
 from federations import record
 from toys import make_task, three_parameters
 
-from fedpers import records
 from fedpers.algorithm import State
 from fedpers.errors import UserError
 from fedpers.training import Batch, Split, cross_entropy
+from fedpers.wire import records
 from strategies.fd import CLASS, COUNT, FD, MEAN, TARGET, average_outputs
 
 

@@ -8,8 +8,9 @@ from flwr.serverapp import Grid
 from plain_fedavg import fedavg
 from toys import make_task, three_parameters
 
-from fedpers import assembly, records, seeds
-from fedpers.ledger import Ledger
+from fedpers import assembly, seeds
+from fedpers.wire import records
+from fedpers.wire.ledger import Ledger
 from strategies.fedavg import FedAvg
 
 

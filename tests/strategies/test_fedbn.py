@@ -3,8 +3,8 @@
 import torch
 from federations import personal
 
-from fedpers.build import build
-from fedpers.compose import compose_config
+from fedpers.config.build import build
+from fedpers.config.compose import compose_config
 from strategies.fedbn import FedBN
 
 # x = 1 with label 0, logits scale * (a, b), lr 1. With p = softmax(logits)[0]: dCE/dhead = scale (p - 1) (1, -1),

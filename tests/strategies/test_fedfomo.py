@@ -10,7 +10,7 @@ from federations import metric_files, personal
 from toys import make_task, three_parameters
 
 from fedpers.algorithm import Task
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.errors import UserError
 from fedpers.training import Split
 from strategies.fedfomo import CLIENTS, GAINS, MODEL, FedFomo

@@ -9,7 +9,7 @@ from by_hand import from_yaml, sigmoid
 from federations import chosen, personal
 from toys import make_task, three_parameters
 
-from fedpers.build import build
+from fedpers.config.build import build
 from fedpers.errors import UserError
 from fedpers.training import Split
 from strategies.fedmd import CONSENSUS, LOGITS, ROUND, FedMD

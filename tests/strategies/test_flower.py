@@ -6,11 +6,11 @@ import torch
 from by_hand import federation, from_yaml
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
-from fedpers import records
-from fedpers.carrier import BringsStrategy
-from fedpers.compose import group_choices
+from fedpers.config.compose import group_choices
 from fedpers.engines.identity import assume_server_identity
 from fedpers.errors import UserError
+from fedpers.wire import records
+from fedpers.wire.carrier import BringsStrategy
 from strategies.flower import Flower, cast_like
 
 NAMES = [name for name in group_choices("strategy") if name.startswith("flower_")]

@@ -8,8 +8,9 @@ from fedd2s_toys import ONE, make
 from federations import metric_files, record
 from toys import three_parameters
 
-from fedpers import assembly, records
+from fedpers import assembly
 from fedpers.errors import UserError
+from fedpers.wire import records
 from strategies.fedd2s.client import HEAD
 from strategies.parts.exchange import SENT, SOFT_LABELS
 

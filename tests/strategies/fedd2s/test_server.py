@@ -7,10 +7,10 @@ import torch
 from fedd2s_toys import head_with, server
 from federations import record, serve
 
-from fedpers import records
 from fedpers.algorithm import State
 from fedpers.errors import UserError
 from fedpers.results import Run
+from fedpers.wire import records
 from strategies.fedd2s.client import CUT, HEAD
 from strategies.fedd2s.server import ORIGIN
 from strategies.parts.exchange import SOFT_LABELS, Knowledge

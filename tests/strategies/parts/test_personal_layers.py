@@ -3,7 +3,7 @@
 import pytest
 from toys import make_task, three_parameters
 
-from fedpers.config import Config
+from fedpers.config.keys import Config
 from fedpers.errors import UserError
 from strategies.parts.personal_layers import PersonalLayers, all_keys, keys_of
 

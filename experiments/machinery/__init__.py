@@ -1,0 +1,1 @@
+"""What all studies share: plans, runs, tables, pages, figures."""

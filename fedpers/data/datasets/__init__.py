@@ -1,0 +1,1 @@
+"""Datasets: functions that load images and labels, one file a source."""

@@ -1,0 +1,1 @@
+"""The engine that drives Flower's own runtimes."""

@@ -1,0 +1,135 @@
+"""A round on Ray: messages made fit for travel, clients dealt to batches, batches on their way to replies."""
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from flwr.app import ArrayRecord, Message, RecordDict
+
+from fedpers.engines.grid import failure
+from fedpers.engines.ray.worker import Call
+from fedpers.wire.records import select
+
+Ref = Any
+"""A `ray.ObjectRef`."""
+
+
+@dataclass
+class Batch:
+    """Clients that are called together.
+
+    Args:
+        positions: Their messages' positions in the round.
+        failures: How often a worker died of it, or at least while running it.
+    """
+
+    positions: list[int]
+    failures: int = 0
+
+
+@dataclass
+class Running:
+    """A batch in the hands of a worker.
+
+    Args:
+        batch: The batch.
+        replies: Reference to the replies.
+        states: References to the clients' new memories, if they are returned apart.
+    """
+
+    batch: Batch
+    replies: Ref
+    states: list[Ref]
+
+
+class Worker:
+    """The driver's view of one actor.
+
+    Args:
+        actor: The actor.
+    """
+
+    def __init__(self, actor: Any) -> None:
+        """Ask the actor to get ready."""
+        self.actor = actor
+        self.ready: Ref = actor.ready.remote()
+        self.running: deque[Running] = deque()
+
+
+class Round:
+    """Messages on their way to replies.
+
+    Args:
+        messages: The messages.
+        weights: How long each client will take, in any unit.
+        num_batches: Batches to make of them.
+    """
+
+    def __init__(self, messages: list[Message], weights: Sequence[int], num_batches: int) -> None:
+        """Put what many clients are sent into the object store."""
+        self.messages = messages
+        self.replies: list[Message | None] = [None] * len(messages)
+        self.waiting = deque(Batch(positions) for positions in balance(weights, num_batches))
+        self._calls, common = pack(messages)
+        self._common = [ray.put(common)]
+        self.has_new_memories = False
+
+    def node(self, position: int) -> int:
+        """Return the node id that a message is for."""
+        return self.messages[position].metadata.dst_node_id
+
+    def give(self, worker: Worker, states: dict[int, Ref], *, apart: bool) -> None:
+        """Give the next batch to a worker, with the clients' memories; new ones come apart or in the answers."""
+        batch = self.waiting.popleft()
+        memories = [states.get(self.node(position)) for position in batch.positions]
+        run = worker.actor.run.options(num_returns=1 + len(memories)) if apart else worker.actor.run
+        found = run.remote([self._calls[position] for position in batch.positions], self._common, apart, *memories)
+        first, *rest = found if apart else [found]
+        worker.running.append(Running(batch, first, rest))
+
+    def lose(self, batch: Batch, error: Exception, retries: int) -> None:
+        """Let a batch whose worker was lost be tried again, or its clients miss the round."""
+        batch.failures += 1
+        if batch.failures <= retries:
+            self.waiting.append(batch)
+            return
+        reason = f"the Ray worker process that ran the client was lost ({type(error).__name__})"
+        for position in batch.positions:
+            self.replies[position] = failure(self.messages[position], reason)
+
+
+def pack(messages: list[Message]) -> tuple[list[Call], list[ArrayRecord]]:
+    """Make messages fit for travel: arrays that several clients are sent are taken out, each once."""
+    uses = Counter(id(record) for message in messages for record in select(message.content, ArrayRecord).values())
+    numbers: dict[int, int] = {}
+    common: list[ArrayRecord] = []
+    calls = []
+    for message in messages:
+        own, shared = RecordDict(), dict[str, int]()
+        for name, record in message.content.items():
+            if uses[id(record)] > 1 and isinstance(record, ArrayRecord):
+                if id(record) not in numbers:
+                    numbers[id(record)] = len(common)
+                    common.append(record)
+                shared[name] = numbers[id(record)]
+            else:
+                own[name] = record
+        calls.append(Call(message.metadata, own, shared))
+    return calls, common
+
+
+def balance(weights: Sequence[int], num_batches: int) -> list[list[int]]:
+    """Deal positions to at most `num_batches` batches of nearly equal weight: the heaviest first, to the lightest.
+
+    Graham, "Bounds on multiprocessing timing anomalies", 1969: the heaviest batch weighs at most 4/3 of the optimum.
+    """
+    heap: list[tuple[int, int]] = [(0, number) for number in range(min(num_batches, len(weights)))]
+    batches: list[list[int]] = [[] for _ in heap]
+    for position in sorted(range(len(weights)), key=lambda position: -weights[position]):
+        weight, number = heap[0]
+        batches[number].append(position)
+        heapq.heapreplace(heap, (weight + weights[position], number))
+    return [sorted(batch) for batch in batches]

@@ -1,0 +1,84 @@
+"""A run's summary: means over clients and fairness by split and model, traffic, failures."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fedpers.results import metrics
+from fedpers.results.run import Run
+from fedpers.results.tables import MODELS, SPLITS, metric_rank
+
+
+def summarize(run: Run) -> dict[str, Any]:
+    """Build a run's summary: the last round and the one chosen on validation, by split and model.
+
+    The best round on test is there too, under a name that says what it is: it must not be the headline. Clients that
+    never train are counted apart, under `unseen`, after the last round. `diverged` has the first round in which a model
+    had no finite loss, and the number of clients with such models. Figures are those of the accuracy, which chooses
+    the rounds, too; those of every other metric, over the clients where it is finite, stand under `metrics`.
+    """
+    is_unseen = run.metrics.client.isin(run.unseen)
+    table = run.metrics[~is_unseen]
+    summary: dict[str, Any] = {"last": {}, "validation_selected": {}, "best_on_test_not_for_reporting": {}}
+    for model in MODELS:
+        of_model = table[table.model == model]
+        if of_model.empty:
+            continue
+        by_split = {split: of_model[of_model.split == split] for split in SPLITS}
+        chosen = {"last": int(of_model["round"].max())}
+        if not by_split["val"].empty:
+            chosen["validation_selected"] = _best_round(by_split["val"])
+        chosen["best_on_test_not_for_reporting"] = _best_round(by_split["test"])
+        for name, number in chosen.items():
+            for split, rows in by_split.items():
+                rows = rows[rows["round"] == number]
+                if not rows.empty:
+                    summary[name].setdefault(split, {})[model] = _figures(run, rows)
+    if run.unseen:
+        summary["unseen"] = _last(run, run.metrics[is_unseen])
+    lost = run.metrics[(run.metrics.metric == "loss") & ~np.isfinite(run.metrics.value)]
+    summary["diverged"] = None if lost.empty else {"round": int(lost["round"].min()), "clients": lost.client.nunique()}
+    return summary | _totals(run)
+
+
+def _last(run: Run, table: pd.DataFrame) -> dict[str, Any]:
+    """Return the figures after the last round, by split and model."""
+    found: dict[str, Any] = {}
+    table = table[table["round"] == table["round"].max()]
+    for split in SPLITS:
+        for model in MODELS:
+            rows = table[(table.model == model) & (table.split == split)]
+            if not rows.empty:
+                found.setdefault(split, {})[model] = _figures(run, rows)
+    return found
+
+
+def _figures(run: Run, rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the figures of one model on one split after one round."""
+    accuracy, finite = rows[rows.metric == "accuracy"], rows[np.isfinite(rows.value)]
+    others = {}
+    for name in sorted(set(finite.metric) - {"accuracy"}, key=metric_rank):
+        of_it, small = finite[finite.metric == name], name.partition("/")[0] in run.smaller_is_better
+        others[name] = metrics.describe(of_it.value, of_it.num_examples, smaller_is_better=small)
+    number = int(rows["round"].iloc[0])
+    return {"round": number, **metrics.summarize(accuracy.value, accuracy.num_examples), "metrics": others}
+
+
+def _best_round(rows: pd.DataFrame) -> int:
+    """Return the first of the rounds whose mean accuracy over clients is highest."""
+    means = rows[rows.metric == "accuracy"].groupby("round")["value"].mean()
+    return int(means.index.to_numpy()[int(means.to_numpy().argmax())])
+
+
+def _totals(run: Run) -> dict[str, Any]:
+    traffic = run.traffic[run.traffic.phase == "train"]
+    sums = traffic.groupby(["direction", "kind"], as_index=False).bytes.sum()
+    communication: dict[str, dict[str, int]] = {"down": {}, "up": {}}
+    for direction, kind, size in zip(sums.direction, sums.kind, sums.bytes, strict=True):
+        communication[direction][kind] = int(size)
+    return {
+        "bytes": communication,
+        "client_seconds": float(traffic.seconds.sum()),
+        "num_failures": int((run.traffic.kind == "error").sum()),
+    }
