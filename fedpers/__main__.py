@@ -1,6 +1,6 @@
 """Run a command by its name, whatever lies in the current directory: `python -m fedpers plots RUN [RUN ...]`.
 
-    python -m fedpers NAME [ARGUMENT ...]     NAME: run, data, plots, experiments.comparison, ...
+    python -m fedpers NAME [ARGUMENT ...]     NAME: run, data, check, plots, experiments.comparison, ...
 
 `python -m plots` does the same as long as the current directory has no plots.py and no package plots: Python would
 run those. Here ours is found first; modules of your own in the current directory can be named under `plugins` as ever.
@@ -13,7 +13,7 @@ import sys
 from fedpers import siblings
 from fedpers.errors import unknown_name
 
-OWN = ("run", "data")
+OWN = ("run", "data", "check")
 USAGE = 2
 
 

@@ -188,10 +188,10 @@ class Algorithm:
     reveals: ClassVar[tuple[str, ...]] = ()
     """The prefixes under which copies of personal tensors may leave a client; none by default."""
 
-    def needs(self) -> dict[str, Any]:
-        """Return values of top-level keys that this algorithm can work with, where their defaults may not do.
+    def needs(self, config: Config) -> dict[str, Any]:
+        """Return what has to be changed in a configuration before this algorithm can work: values of top-level keys.
 
-        Tests and studies set them; `check` tells a user who has not.
+        Studies, tests and the contract change it; `check` tells a user to.
         """
         return {}
 

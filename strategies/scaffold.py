@@ -52,15 +52,14 @@ class Scaffold(Algorithm):
     sends = ("weights", "control")
     receives = ("weights", "control")
 
-    def needs(self) -> dict[str, Any]:
+    def needs(self, config: Config) -> dict[str, Any]:
         """Return plain SGD."""
-        return {"momentum": 0.0, "weight_decay": 0.0}
+        return {key: 0 for key in ("momentum", "weight_decay") if getattr(config, key)}
 
     def check(self, model: Staged, config: Config) -> None:
         """Check that clients run plain SGD."""
-        for key in self.needs():
-            if getattr(config, key):
-                raise UserError(f"strategy=scaffold with {key}={getattr(config, key)} is not possible. Accepted: 0")
+        for key in self.needs(config):
+            raise UserError(f"strategy=scaffold with {key}={getattr(config, key)} is not possible. Accepted: 0")
 
     def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""

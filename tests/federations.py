@@ -1,6 +1,7 @@
 """Small federations for tests: what they are made of, how they are run, watched and read."""
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,9 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedpers import assembly, server_app
+from fedpers.assembly import build_algorithm
 from fedpers.config.build import build
+from fedpers.config.compose import compose_config
 from fedpers.config.keys import Config
 from fedpers.contract.play import SMALL
 from fedpers.engines.local import LocalGrid
@@ -20,13 +23,17 @@ from fedpers.wire.ledger import Ledger
 TINY = [text for text in SMALL if not text.startswith(("dataset=", "engine=", "participation="))]
 """The contract's small federation, all of whose clients train, on the defaults' data and engine."""
 
-NEEDS = {"fedmd": ["public_samples=20", "strategy.alignment_samples=10"]}
-"""What a strategy cannot do without."""
+SIZES = {"fedmd": ["strategy.alignment_samples=10"]}
+"""Keys of algorithms that are too large for a small federation."""
 
 
+@cache
 def chosen(strategy: str) -> list[str]:
-    """Return the overrides that choose a strategy."""
-    return [f"strategy={strategy}", *NEEDS.get(strategy, [])]
+    """Return the overrides that choose a strategy, with what it needs."""
+    choice, sizes = f"strategy={strategy}", SIZES.get(strategy, [])
+    config = compose_config([choice, *sizes])
+    needs = build_algorithm(config).needs(config)
+    return [choice, *(f"{key}={value}" for key, value in needs.items()), *sizes]
 
 
 def serve(composed: Config, wrap: Callable[[Grid], Grid] = lambda grid: grid) -> Run:

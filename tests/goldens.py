@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import scipy
 import torch
-from federations import NEEDS, serve
+from federations import chosen, serve
 
 FOLDER = Path(__file__).parent / "golden"
 PLATFORM = FOLDER / "platform.json"
@@ -84,8 +84,7 @@ def cases() -> dict[str, list[str]]:
         name: [
             *(text for text in COMMON if not any(text.partition("=")[0] == o.partition("=")[0] for o in options)),
             *([] if any(text.startswith("model=") for text in options) else MLP),
-            f"strategy={strategy}",
-            *NEEDS.get(strategy, []),
+            *chosen(strategy),
             *options,
         ]
         for name, (strategy, options) in all_of_them.items()

@@ -76,7 +76,7 @@ def test_the_defaults_are_those_of_fedavg() -> None:
     """x = 1 with label 0, scale 2, head (0, 0), lr 1: the head's step leads to (1, -1)."""
     algorithm, model = Plain(), three_parameters(2.0)
     assert algorithm.personal_keys(model) == frozenset()
-    assert (algorithm.sends, algorithm.receives, algorithm.needs()) == (("weights",), ("weights",), {})
+    assert (algorithm.sends, algorithm.receives, algorithm.needs(Config())) == (("weights",), ("weights",), {})
     algorithm.check(model, Config())
     assert isinstance(algorithm.server(federation()), Average)
     task = make_task(model, algorithm, [[1.0]], [0])

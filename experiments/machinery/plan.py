@@ -42,11 +42,11 @@ class Plan:
         """Compose one configuration for each arm under each condition; grid and seeds only change values in it."""
         self.scale, self.folder = scale, folder
         common = merge(FIXED, scale.common, overrides)
-        self.bases = {
-            (condition, arm): compose(common, merge(condition.overrides, arm.overrides), config_dir)
-            for condition in scale.conditions
-            for arm in scale.arms
-        }
+        self.bases: dict[Pair, Config] = {}
+        for condition in scale.conditions:
+            for arm in scale.arms:
+                config, arm = _satisfied(compose(common, merge(condition.overrides, arm.overrides), config_dir), arm)
+                self.bases[condition, arm] = config
         self._tuning = _changes(scale.tuning)
         self._codes = {pair: run_sha256(base) for pair, base in self.bases.items()}
         self._jobs: dict[tuple[str, object], Job] = {}
@@ -107,6 +107,16 @@ def compose(common: Overrides, own: Overrides, config_dir: str | None = None) ->
     choices = tuple(text for text in own if text.partition("=")[0] in ALL_GROUPS)
     changes = _changes(tuple(text for text in own if text not in choices))
     return tuning.with_setting(_compose(merge(common, choices), config_dir), changes)
+
+
+def _satisfied(config: Config, arm: Arm) -> tuple[Config, Arm]:
+    """Change what the arm's algorithm needs, in its configuration and in what is told of it."""
+    from fedpers.assembly import build_algorithm
+
+    needs = build_algorithm(config).needs(config)
+    told = (f"{key}={json.dumps(value)}" for key, value in needs.items())
+    overrides = merge(arm.overrides, tuple(told))
+    return dataclasses.replace(config, **needs), dataclasses.replace(arm, overrides=overrides)
 
 
 @lru_cache

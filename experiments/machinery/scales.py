@@ -90,9 +90,9 @@ class Method:
         return tuple(dataclasses.replace(arm, grid=grid) for arm in self.arms)
 
 
-def _one(name: str, strategy: str, main: str = "", values: Values = (), needs: Overrides = ()) -> Method:
-    """Return a method with a single arm; `needs` is what it cannot do without."""
-    return Method((Arm(name, (f"strategy={strategy}", *needs)),), main and f"strategy.{main}", values)
+def _one(name: str, strategy: str, main: str = "", values: Values = ()) -> Method:
+    """Return a method with a single arm."""
+    return Method((Arm(name, (f"strategy={strategy}",)),), main and f"strategy.{main}", values)
 
 
 KNOWN = {
@@ -110,9 +110,9 @@ KNOWN = {
     "pfedsd": _one("pFedSD", "pfedsd", "lambda_kd", (0.1, 0.5, 1.0)),
     "fd": _one("FD", "fd", "lambda_kd", (0.1, 0.3, 1.0)),
     "fedproto": _one("FedProto", "fedproto", "lambda_proto", (0.1, 1.0, 10.0)),
-    "fedmd": _one("FedMD", "fedmd", "digest_epochs", (1, 2, 5), ("public_samples=100",)),
+    "fedmd": _one("FedMD", "fedmd", "digest_epochs", (1, 2, 5)),
     "fedgkt": _one("FedGKT", "fedgkt", "lambda_kl", (0.1, 0.3, 1.0)),
-    "scaffold": _one("SCAFFOLD", "scaffold", needs=("momentum=0",)),
+    "scaffold": _one("SCAFFOLD", "scaffold"),
     "moon": _one("MOON", "moon", "mu", (0.1, 1.0, 5.0)),
     "feddyn": _one("FedDyn", "feddyn", "alpha", (0.01, 0.1, 1.0)),
     "per_fedavg": _one("Per-FedAvg", "per_fedavg", "adaptation_lr", (0.01, 0.05, 0.1)),

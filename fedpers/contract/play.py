@@ -65,7 +65,7 @@ class Candidate:
         """
         given = merged(SMALL, self.overrides, overrides)
         config = compose_config(given, self.config_dir)
-        needs = assembly.build_algorithm(config).needs()
+        needs = assembly.build_algorithm(config).needs(config)
         named = {text.partition("=")[0] for text in (*self.overrides, *overrides)}
         changes = {key: value for key, value in needs.items() if key not in named}
         return dataclasses.replace(config, cache=self.cache or config.cache, **changes)

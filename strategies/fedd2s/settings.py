@@ -119,9 +119,10 @@ class Settings(Algorithm):
         hidden = self.head_hidden
         return hidden if isinstance(hidden, int) else hidden[self.cuts(num_stages).index(cut)]
 
-    def needs(self) -> dict[str, Any]:
+    def needs(self, config: Config) -> dict[str, Any]:
         """Return splits with a validation part for adaptive dropping."""
-        return {"splits": [0.6, 0.15, 0.25]} if self.dropping == "adaptive" else {}
+        lacks = self.dropping == "adaptive" and not config.splits[1]
+        return {"splits": [0.6, 0.15, 0.25]} if lacks else {}
 
     def personal_keys(self, model: Staged) -> frozenset[str]:
         """Keep all weights."""

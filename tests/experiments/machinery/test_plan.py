@@ -1,5 +1,6 @@
 """What studies plan to run: every arm at every scale, tuned alike, under names that tell runs apart."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from experiments.machinery.jobs import Job
 from experiments.machinery.study import merge
 from fedpers.config.build import build
 from fedpers.config.compose import compose_config
-from fedpers.config.keys import identity
+from fedpers.config.keys import Config, identity
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -45,6 +46,25 @@ def test_what_is_composed_once_is_what_composing_each_gives() -> None:
         ("strategy=fedavg", "finetune_epochs=2", "partition.max_samples=null"),
     ):
         assert plan.compose(common, own) == compose_config(list(merge(common, own)))
+
+
+def test_what_an_algorithm_needs_is_set_and_told_unless_the_user_has(tmp_path: Path) -> None:
+    scale = study("comparison").scales["smoke"]
+    scale = dataclasses.replace(scale, arms=tuple(a for a in scale.arms if a.name in ("SCAFFOLD", "FedMD", "FedAvg")))
+
+    def told(*overrides: str) -> dict[str, tuple[Config, tuple[str, ...]]]:
+        return {
+            arm.name: (config, arm.overrides)
+            for (_, arm), config in plan.Plan(scale, overrides, tmp_path).bases.items()
+        }
+
+    found = told()
+    assert [found[name][0].momentum for name in ("SCAFFOLD", "FedMD", "FedAvg")] == [0, 0.9, 0.9]
+    assert found["SCAFFOLD"][1] == ("strategy=scaffold", "momentum=0")
+    assert found["FedMD"][1] == ("strategy=fedmd", "public_samples=100")
+    assert found["FedMD"][0].public_samples == 100
+    assert found["FedAvg"][1] == ("strategy=fedavg",)
+    assert told("public_samples=60")["FedMD"][1] == ("strategy=fedmd",)
 
 
 def test_two_arms_that_read_one_run_share_it(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """FedD2S' hyper-parameters: the schedule they set, and what they refuse."""
 
+import dataclasses
+
 import pytest
 from fedd2s_toys import make
 from toys import three_parameters
@@ -51,8 +53,9 @@ def test_adaptive_dropping_needs_validation(federate) -> None:
 
 def test_adaptive_dropping_says_what_it_needs(config) -> None:
     adaptive = make(dropping="adaptive")
-    assert make().needs() == {}
-    adaptive.check(three_parameters(), config(f"splits={adaptive.needs()['splits']}"))
+    without = config("splits=[0.75,0,0.25]")
+    assert make().needs(without) == adaptive.needs(config()) == {}
+    adaptive.check(three_parameters(), dataclasses.replace(without, **adaptive.needs(without)))
 
 
 def test_a_head_has_the_width_of_its_cut() -> None:
