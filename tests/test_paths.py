@@ -10,9 +10,9 @@ import pytest
 from federations import TINY
 from ondisk import write_image_folder
 
+from experiments.machinery.command import main as conduct
 from experiments.machinery.scales import DIGITS, LOCAL
 from experiments.machinery.study import Condition, Scale, Study
-from experiments.machinery.study import main as conduct
 from fedpers import run
 from fedpers.config.compose import compose_config, sweep
 from fedpers.config.keys import Config, is_path

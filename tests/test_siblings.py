@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from federations import TINY
+from quickly import mostly_slow
 
 from fedpers import siblings
 
@@ -23,6 +24,7 @@ FORMS = (
     "experiments/__init__.py",
     "experiments/notes.txt",
 )
+QUICK = ("plots.py", "strategies/__init__.py", "experiments/notes.txt")
 PLUGIN = """
 import numbers_of_mine
 from fedpers.algorithm import Algorithm
@@ -60,7 +62,7 @@ def small(out: str) -> list[str]:
     return [text for text in TINY if not text.startswith("figures")] + ["rounds=1", "quiet=true", drawn, f"out={out}"]
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", mostly_slow(FORMS, QUICK))
 def test_ours_are_run_whatever_lies_here(form: str, tmp_path: Path) -> None:
     """A run with a plugin from here, its figures again, and a study's help: processes of their own."""
     write(tmp_path, form)
@@ -78,7 +80,7 @@ def test_ours_are_run_whatever_lies_here(form: str, tmp_path: Path) -> None:
         assert told.stdout.startswith("Which parts of FedD2S contribute"), told.stderr
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", mostly_slow(FORMS, QUICK))
 @pytest.mark.parametrize(
     ("command", "first"), [("plots", "usage: python -m plots"), ("experiments.ablation", "Which parts of FedD2S")]
 )

@@ -13,7 +13,7 @@ from experiments.machinery.jobs import Job
 from experiments.machinery.outcome import Outcome, Setting
 from experiments.machinery.study import Arm, Condition, Overrides, Scale, merge
 from experiments.machinery.tuning import Choice
-from fedpers.config.compose import ALL_GROUPS, compose_config
+from fedpers.config.compose import ALL_GROUPS, compose_config, merged
 from fedpers.config.keys import Config, identity
 from fedpers.provenance import run_sha256
 from fedpers.results import Run
@@ -41,7 +41,7 @@ class Plan:
     def __init__(self, scale: Scale, overrides: Overrides, folder: Path, config_dir: str | None = None) -> None:
         """Compose one configuration for each arm under each condition; grid and seeds only change values in it."""
         self.scale, self.folder = scale, folder
-        common = merge(FIXED, scale.common, overrides)
+        common = merge(FIXED, tuple(merged(scale.common, overrides)))
         self.bases: dict[Pair, Config] = {}
         for condition in scale.conditions:
             for arm in scale.arms:

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -192,3 +192,14 @@ def _first_lines(error: Exception) -> str:
         return _first_lines(cause)
     text = ". ".join(line for line in lines if not noise.match(line))
     return f"{key}: {text}" if key else text
+
+
+def merged(*parts: Sequence[str]) -> list[str]:
+    """Join overrides: later ones replace those of the same key, and a choice replaces the keys of its group."""
+    found: dict[str, str] = {}
+    for part in parts:
+        for text in part:
+            key = text.partition("=")[0]
+            found = {name: each for name, each in found.items() if name != key and not name.startswith(f"{key}.")}
+            found[key] = text
+    return list(found.values())

@@ -4,7 +4,6 @@ import dataclasses
 import logging
 import tempfile
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from fedpers import assembly, server_app
 from fedpers.algorithm import Algorithm
 from fedpers.client_app import Desk, run_config
-from fedpers.config.compose import compose_config
+from fedpers.config.compose import compose_config, merged
 from fedpers.config.keys import Config
 from fedpers.contract.watched import Book, Broken, Eyes, watch
 from fedpers.data.shards import Shards
@@ -73,17 +72,6 @@ class Candidate:
     def algorithm(self) -> Algorithm:
         """Build the algorithm."""
         return assembly.build_algorithm(self.config())
-
-
-def merged(*parts: Sequence[str]) -> list[str]:
-    """Join overrides: later ones replace those of the same key, and a choice replaces the keys of its group."""
-    found: dict[str, str] = {}
-    for part in parts:
-        for text in part:
-            key = text.partition("=")[0]
-            found = {name: each for name, each in found.items() if name != key and not name.startswith(f"{key}.")}
-            found[key] = text
-    return list(found.values())
 
 
 @dataclass(frozen=True)

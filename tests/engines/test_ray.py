@@ -12,6 +12,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from hypothesis import given
 from hypothesis import strategies as st
+from quickly import mostly_slow
 
 from fedpers import assembly
 from fedpers.engines.ray.engine import RayEngine
@@ -38,7 +39,7 @@ def on_ray(
     return serve(composed, wrap)
 
 
-@pytest.mark.parametrize("strategy", ["fedavg", "fedper", "fedd2s"])
+@pytest.mark.parametrize("strategy", mostly_slow(["fedavg", "fedper", "fedd2s"], ["fedd2s"]))
 def test_same_bits_as_in_one_process(strategy, config, federate, tmp_path) -> None:  # type: ignore[no-untyped-def]
     choice = f"strategy={strategy}"
     expected = metric_files(federate(choice))

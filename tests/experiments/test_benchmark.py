@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from quickly import mostly_slow
 
 from experiments import benchmark_engines
 from experiments.benchmark import bare, report
@@ -48,7 +49,7 @@ def test_bare_loop_ends_every_round(num_processes: int, tmp_path: Path) -> None:
     assert ended == sorted(ended)
 
 
-@pytest.mark.parametrize("workload", [TINY, None])
+@pytest.mark.parametrize("workload", mostly_slow([TINY, None], [TINY]))
 def test_an_engine_is_timed_and_its_memory_looked_at(workload: Workload | None, tmp_path: Path) -> None:
     subject, timing = Subject("local", ("engine=local",)), Timing()
     run(subject, workload, tmp_path / "data", 3, timing)

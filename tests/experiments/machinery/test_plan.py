@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from quickly import mostly_slow
 from studies import NAMES, study
 
 from experiments.machinery import plan, tuning
@@ -14,8 +15,10 @@ from fedpers.config.build import build
 from fedpers.config.compose import compose_config
 from fedpers.config.keys import Config, identity
 
+QUICK = [name for name in NAMES if name not in ("comparison", "convergence")]
 
-@pytest.mark.parametrize("name", NAMES)
+
+@pytest.mark.parametrize("name", mostly_slow(NAMES, QUICK))
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
 def test_every_arm_composes_and_fits_its_model(name: str, scale: str, tmp_path: Path) -> None:
     planned = plan.Plan(study(name).scales[scale], (), tmp_path)
@@ -28,7 +31,7 @@ def test_every_arm_composes_and_fits_its_model(name: str, scale: str, tmp_path: 
         assert config.splits[1] > 0 or not planned.scale.tuning_seeds
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_slow(NAMES, QUICK))
 def test_names_of_runs_are_names_of_folders_and_differ(name: str, tmp_path: Path) -> None:
     planned = plan.Plan(study(name).scales["smoke"], (), tmp_path)
     made: list[Job] = [job for tried in planned.trials().values() for each in tried.values() for job in each]
@@ -74,6 +77,7 @@ def test_two_arms_that_read_one_run_share_it(tmp_path: Path) -> None:
     assert len(set(folders)) == 2  # one for each condition
 
 
+@pytest.mark.slow
 def test_convergence_tunes_with_the_comparison_and_overwrites_none_of_its_runs(tmp_path: Path) -> None:
     ours, theirs = (plan.Plan(study(name).scales["laptop"], (), tmp_path) for name in ("convergence", "comparison"))
     trials = [

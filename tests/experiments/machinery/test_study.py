@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from quickly import mostly_slow
 from studies import NAMES, study, table
 
 from experiments import ablation, convergence
@@ -33,7 +34,7 @@ def conduct(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Conduct:
     return run
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_slow(NAMES, ["heterogeneity", "pfllib"]))
 def test_study_runs_from_end_to_end(name: str, conduct: Conduct) -> None:
     folder, scale = conduct(name), study(name).scales["smoke"]
     rows = table(folder, name)
@@ -94,6 +95,7 @@ def test_pfllibs_table_stands_beside_ours(conduct: Conduct) -> None:
         assert line in (folder / "pfllib.md").read_text()
 
 
+@pytest.mark.slow
 def test_comparison_documents_its_tuning(conduct: Conduct) -> None:
     folder = conduct("comparison")
     scale = study("comparison").scales["smoke"]
@@ -115,6 +117,7 @@ def test_comparison_documents_its_tuning(conduct: Conduct) -> None:
     assert "Seeds of these runs: 100; none of them is reported" in page
 
 
+@pytest.mark.slow
 def test_convergence_shares_the_runs_of_the_comparison(conduct: Conduct) -> None:
     folder = conduct("comparison")
     before = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/summary.json")}
