@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+STRATEGIES = ("fedd2s", "fedpac", "flower_fedadam")
+"""Knowledge and a schedule; something of its own for each client, heads, averages; a Flower strategy."""
+
 
 def mostly_slow(cases: Iterable[Any], quick: Collection[Any]) -> list[Any]:
     """Mark cases as slow but for those that stand for the others.

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from federations import chosen, metric_files
+from quickly import STRATEGIES, mostly_slow
 
 from fedpers import assembly
 from fedpers.config.compose import group_choices
@@ -15,7 +16,7 @@ from fedpers.wire import records
 from fedpers.wire.packing import view
 from fedpers.worker import Worker
 
-every_strategy = pytest.mark.parametrize("name", group_choices("strategy"))
+every_strategy = pytest.mark.parametrize("name", mostly_slow(group_choices("strategy"), STRATEGIES))
 gpu = pytest.mark.gpu
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

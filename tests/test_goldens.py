@@ -5,7 +5,9 @@ from pathlib import Path
 
 import goldens
 import pytest
+from quickly import mostly_slow
 
+CASES = goldens.cases()
 MADE_HERE = goldens.here() == json.loads(goldens.PLATFORM.read_text())
 
 
@@ -14,10 +16,10 @@ def numbers(text: str) -> list[list[str]]:
 
 
 def test_every_case_has_a_file_and_every_file_a_case() -> None:
-    assert {path.stem for path in goldens.FOLDER.glob("*.txt")} == set(goldens.cases())
+    assert {path.stem for path in goldens.FOLDER.glob("*.txt")} == set(CASES)
 
 
-@pytest.mark.parametrize("name", goldens.cases())
+@pytest.mark.parametrize("name", mostly_slow(CASES, CASES.keys() - goldens.OPTIONS.keys()))
 def test_numbers_are_those_of_the_golden_file(name: str, tmp_path: Path, cache: Path) -> None:
     found, expected = goldens.compute(name, tmp_path, cache), goldens.path(name).read_text()
     if MADE_HERE:

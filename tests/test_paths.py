@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from federations import TINY
 from ondisk import write_image_folder
+from quickly import mostly_slow
 
 from experiments.machinery.command import main as conduct
 from experiments.machinery.scales import DIGITS, LOCAL
@@ -101,7 +102,7 @@ def test_other_values_stay_hydras(capsys: pytest.CaptureFixture[str]) -> None:
     assert """Quote values with special characters: 'key="value"'""" in error
 
 
-@pytest.mark.parametrize("name", [*NAMES, ALL])
+@pytest.mark.parametrize("name", mostly_slow([*NAMES, ALL], [ALL]))
 def test_every_door(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:  # type: ignore[no-untyped-def]
     """The current directory, out, cache, dataset.root, --config-dir: all called so; then figures of the run."""
     here = tmp_path / name
@@ -127,7 +128,7 @@ def test_multirun_sweeps_over_other_keys_only(name: str, tmp_path: Path, monkeyp
     assert {key: config.out for key, config in jobs.items()} == {f"seed={n}": f"{name}/seed={n}" for n in (0, 1)}
 
 
-@pytest.mark.parametrize("name", [*NAMES, ALL])
+@pytest.mark.parametrize("name", mostly_slow([*NAMES, ALL], [ALL]))
 def test_data_by_any_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / name))
@@ -156,6 +157,7 @@ def test_a_study_by_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "--config-dir" in page
 
 
+@pytest.mark.slow
 def test_fedpers_itself_may_lie_anywhere(tmp_path: Path) -> None:
     """A checkout in a folder called so, as a process of its own that stands in another one."""
     (tmp_path / ALL).mkdir()

@@ -63,6 +63,7 @@ def test_examples_in_contributing_are_python() -> None:
         assert "FedBias" in namespace
 
 
+@pytest.mark.slow
 def test_the_example_in_contributing_runs_from_outside(tmp_path: Path) -> None:
     """As a module and a YAML of one's own, in a folder of one's own."""
     text = (ROOT / "CONTRIBUTING.md").read_text()

@@ -24,7 +24,7 @@ FORMS = (
     "experiments/__init__.py",
     "experiments/notes.txt",
 )
-QUICK = ("plots.py", "strategies/__init__.py", "experiments/notes.txt")
+QUICK = ("plots.py",)
 PLUGIN = """
 import numbers_of_mine
 from fedpers.algorithm import Algorithm
@@ -96,6 +96,7 @@ def test_what_python_decides_before_us(command: str, first: str, form: str, tmp_
     assert done.stdout.startswith(first)
 
 
+@pytest.mark.slow
 def test_a_studys_worker_processes_find_ours_and_the_users(tmp_path: Path) -> None:
     for form in ("plots.py", "strategies.py", "experiments.py"):
         write(tmp_path, form)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from ondisk import CINIC10_CLASSES, write_cinic10_hub, write_femnist_hub, write_image_folder, write_leaf
+from quickly import mostly_slow
 
 from fedpers.config.build import build, resolve
 from fedpers.config.compose import ALL_GROUPS, compose_config, group_choices
@@ -82,7 +83,7 @@ FORMS: dict[str, tuple[str, Callable[[Path], object], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", mostly_slow(FORMS, ["femnist, LEAF", "cinic10, folder"]))
 def test_experiment_from_files_to_summary(form: str, tmp_path: Path) -> None:
     name, write, overrides = FORMS[form]
     write(tmp_path / "data")

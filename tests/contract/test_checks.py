@@ -49,8 +49,13 @@ CAUGHT = [
     ("Thawed", checks.declaration, r"Thawed is not frozen"),
 ]
 
+PARAMETERS = [pytest.param(*each, marks=() if number < 6 else pytest.mark.slow) for number, each in enumerate(CAUGHT)]
+"""The first stand for the others where tests have to be quick."""
 
-@pytest.mark.parametrize(("name", "check", "sentence"), CAUGHT, ids=lambda each: getattr(each, "__name__", str(each)))
+
+@pytest.mark.parametrize(
+    ("name", "check", "sentence"), PARAMETERS, ids=lambda each: getattr(each, "__name__", str(each))
+)
 def test_what_is_broken_is_caught(name: str, check: Check, sentence: str, candidate, tmp_path: Path) -> None:
     with pytest.raises(Broken, match=sentence):
         check(candidate(name), tmp_path)

@@ -142,6 +142,7 @@ def no_name(*args: Any, **kwargs: Any) -> None:
 
 
 @pytest.mark.parametrize(("where", "blocks"), [("cache", 200), ("gathering", 60)])
+@pytest.mark.slow
 def test_a_disk_that_is_full(where: str, blocks: int, tmp_path: Path) -> None:
     """A limit on the size of files, in KiB, fails a write as a full disk does."""
     write_leaf(tmp_path / "all_data", {name: 100 for name in WRITERS})

@@ -39,15 +39,16 @@ def on_ray(
     return serve(composed, wrap)
 
 
+@pytest.mark.parametrize("workers", mostly_slow([1, 2, 4], [2]))
 @pytest.mark.parametrize("strategy", mostly_slow(["fedavg", "fedper", "fedd2s"], ["fedd2s"]))
-def test_same_bits_as_in_one_process(strategy, config, federate, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_same_bits_as_in_one_process(strategy, workers, config, federate, tmp_path) -> None:  # type: ignore[no-untyped-def]
     choice = f"strategy={strategy}"
     expected = metric_files(federate(choice))
     assert len(expected) > 1
-    for workers in (1, 2, 4):
-        assert metric_files(on_ray(config, tmp_path, choice, workers=workers)) == expected
+    assert metric_files(on_ray(config, tmp_path, choice, workers=workers)) == expected
 
 
+@pytest.mark.slow
 def test_a_client_that_raises_costs_its_round_on_ray_too(config, federate, tmp_path) -> None:  # type: ignore[no-untyped-def]
     failing = (
         "plugins=[toys]",
@@ -79,6 +80,7 @@ class Killing(Ledger):
         return self._grid.send_and_receive(sent, timeout=timeout)
 
 
+@pytest.mark.slow
 def test_a_dead_worker_costs_its_clients_one_round(config, tmp_path) -> None:  # type: ignore[no-untyped-def]
     run = on_ray(config, tmp_path, "strategy=fedper", wrap=Killing)
     errors = run.traffic[run.traffic.kind == "error"]
@@ -90,6 +92,7 @@ def test_a_dead_worker_costs_its_clients_one_round(config, tmp_path) -> None:  #
     assert sorted(trained[trained["round"] == 3].client) == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_retries_make_a_dead_worker_cost_nothing(config, federate, tmp_path) -> None:  # type: ignore[no-untyped-def]
     run = on_ray(config, tmp_path, "strategy=fedper", "engine.retries=2", wrap=Killing)
     assert metric_files(run) == metric_files(federate("strategy=fedper"))
@@ -120,6 +123,7 @@ def test_a_cluster_that_is_not_there() -> None:
         engine._connect(debug=False)
 
 
+@pytest.mark.slow
 def test_two_nodes_of_a_cluster(config, federate, tmp_path) -> None:  # type: ignore[no-untyped-def]
     import ray
     from ray.cluster_utils import Cluster

@@ -41,7 +41,7 @@ def test_data_are_the_same_every_time(tmp_path: Path) -> None:
         assert torch.equal(one.labels, two.labels)
 
 
-@pytest.mark.parametrize("num_processes", [1, 2])
+@pytest.mark.parametrize("num_processes", mostly_slow([1, 2], [1]))
 def test_bare_loop_ends_every_round(num_processes: int, tmp_path: Path) -> None:
     config = TINY.config(3, tmp_path / "run", ())
     ended = bare.run(TINY, config, TINY.shards(tmp_path / "data"), num_processes, channels_last=True)
@@ -49,7 +49,8 @@ def test_bare_loop_ends_every_round(num_processes: int, tmp_path: Path) -> None:
     assert ended == sorted(ended)
 
 
-@pytest.mark.parametrize("workload", mostly_slow([TINY, None], [TINY]))
+@pytest.mark.parametrize("workload", [TINY, None])
+@pytest.mark.slow
 def test_an_engine_is_timed_and_its_memory_looked_at(workload: Workload | None, tmp_path: Path) -> None:
     subject, timing = Subject("local", ("engine=local",)), Timing()
     run(subject, workload, tmp_path / "data", 3, timing)

@@ -6,20 +6,21 @@ A few that differ in all that matters stand for the others where tests have to b
 from pathlib import Path
 
 import pytest
+import quickly
 
 from fedpers.config.compose import group_choices
 from fedpers.contract.checks import CHECKS, Check, NotChecked, server_half
 from fedpers.contract.play import Candidate
 
 STRATEGIES = sorted(group_choices("strategy"))
-QUICK = ("fedavg", "fedd2s", "fedpac", "flower_fedadam")
-"""Plain averaging; knowledge and a schedule; something of its own for each client, heads; a Flower strategy."""
 
 
 def pairs() -> list[object]:
     """Every strategy with every check; those that the quick ones stand for are slow."""
     return [
-        pytest.param(name, check, marks=() if name in QUICK else pytest.mark.slow, id=f"{name}-{check.__name__}")
+        pytest.param(
+            name, check, marks=() if name in quickly.STRATEGIES else pytest.mark.slow, id=f"{name}-{check.__name__}"
+        )
         for name in STRATEGIES
         for check in CHECKS
     ]

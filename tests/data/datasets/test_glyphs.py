@@ -30,6 +30,7 @@ def test_same_seed_same_images_and_another_writer_changes_none() -> None:
     assert (draw(num_writers=8).pixels[:240] == draw().pixels).all()
 
 
+@pytest.mark.slow
 def test_writers_have_styles_and_label_distributions() -> None:
     images = draw(num_writers=12, samples_per_writer=100, alpha=0.1)
     ink = 255 - images.pixels[..., 0].astype(float)
@@ -42,6 +43,7 @@ def test_writers_have_styles_and_label_distributions() -> None:
     assert np.bincount(even.labels[even.owners == 0], minlength=62).max() < 10
 
 
+@pytest.mark.slow
 def test_a_writers_samples_of_a_character_are_nearer_to_each_other_than_to_another_writers() -> None:
     images = draw(num_writers=10, samples_per_writer=150, alpha=0.2)
     ink = 255 - images.pixels[..., 0].astype(float)

@@ -15,7 +15,7 @@ from fedpers.config.build import build
 from fedpers.config.compose import compose_config
 from fedpers.config.keys import Config, identity
 
-QUICK = [name for name in NAMES if name not in ("comparison", "convergence")]
+QUICK = [name for name in NAMES if name not in ("comparison", "convergence", "fine_tuning")]
 
 
 @pytest.mark.parametrize("name", mostly_slow(NAMES, QUICK))
