@@ -59,6 +59,7 @@ def test_every_strategy_runs_on_another_device(name: str, federate, pretend) -> 
     ],
     ids=lambda overrides: " ".join(overrides),
 )
+@pytest.mark.slow
 def test_options_run_on_another_device(overrides: list[str], federate, pretend) -> None:
     overrides = [*overrides, "rounds=2"]
     assert_close(federate(*overrides, "device=pretend"), federate(*overrides))

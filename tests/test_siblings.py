@@ -84,6 +84,7 @@ def test_ours_are_run_whatever_lies_here(form: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "first"), [("plots", "usage: python -m plots"), ("experiments.ablation", "Which parts of FedD2S")]
 )
+@pytest.mark.slow
 def test_what_python_decides_before_us(command: str, first: str, form: str, tmp_path: Path) -> None:
     """`python -m plots` runs the user's module or package `plots`, but no mere folder; with -P it runs ours."""
     write(tmp_path, form)
@@ -125,6 +126,7 @@ sys.exit(main(STUDY, ["jobs=2", "out=out", "plugins=[mine]"]))
 """
 
 
+@pytest.mark.slow
 def test_a_module_of_theirs_that_is_missed_is_named(tmp_path: Path) -> None:
     theirs = write(tmp_path, "strategies/mine.py")
     done = python(
@@ -144,6 +146,7 @@ def test_theirs_that_was_imported_first_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_library_leaves_their_names_alone(tmp_path: Path) -> None:
     """Whoever only reads results keeps a module `plots`; the path, and other modules' places, stay as they are."""
     (tmp_path / "plots.py").write_text("MINE = 1")

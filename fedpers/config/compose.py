@@ -101,7 +101,7 @@ def compose_config(overrides: list[str], extra: str | None = None) -> Config:
             choices = {group: composed.hydra.runtime.choices[group] for group in ALL_GROUPS}
             values = _plain(composed)
             for group in {text.partition("=")[0] for text in overrides} & set(GROUPS):
-                _drop_foreign_keys(values, group, choices[group], overrides, searchpath)
+                _drop_foreign_keys(values, group, choices[group], overrides, searchpath, extra)
         except (HydraException, OmegaConfBaseException, ConfigCompositionException) as error:
             raise UserError(_first_lines(error)) from error
     if values["plugins"] and not any(text.startswith("plugins=") for text in overrides):
@@ -110,13 +110,21 @@ def compose_config(overrides: list[str], extra: str | None = None) -> Config:
 
 
 def _drop_foreign_keys(
-    values: dict[str, Any], group: str, choice: str, overrides: list[str], searchpath: list[str]
+    values: dict[str, Any], group: str, choice: str, overrides: list[str], searchpath: list[str], extra: str | None
 ) -> None:
     """Forget what the experiment says about a choice that the user has replaced: iid knows no alpha."""
-    bare = compose("config", overrides=[*searchpath, "~experiment", f"{group}={choice}"])
     given = {text.partition("=")[0].lstrip("+") for text in overrides}
-    own = set(_plain(bare)[group])
+    own = _keys_of(group, choice, searchpath, extra)
     values[group] = {key: v for key, v in values[group].items() if key in own or f"{group}.{key}" in given}
+
+
+def _keys_of(group: str, choice: str, searchpath: list[str], extra: str | None) -> set[str]:
+    """Return a choice's own keys: those of its file, unless that is composed of others."""
+    path = group_choices(group, extra).get(choice)
+    if path is not None and not re.search(r"^\s*(defaults\s*:|#\s*@package)", path.read_text(), re.MULTILINE):
+        return {str(key) for key in OmegaConf.load(path)}
+    bare = compose("config", overrides=[*searchpath, "~experiment", f"{group}={choice}"])
+    return set(_plain(bare)[group])
 
 
 def _plain(composed: DictConfig) -> dict[str, Any]:

@@ -62,6 +62,7 @@ def test_what_is_broken_is_caught(name: str, check: Check, sentence: str, candid
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.slow
 def test_what_is_sound_passes(check: Check, candidate, tmp_path: Path) -> None:
     check(candidate("Sound"), tmp_path)
 

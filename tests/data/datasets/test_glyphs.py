@@ -24,6 +24,7 @@ def test_shapes_labels_and_owners() -> None:
     assert (frames > 180).all()  # no character fills the border
 
 
+@pytest.mark.slow
 def test_same_seed_same_images_and_another_writer_changes_none() -> None:
     assert draw().sha256() == draw().sha256()
     assert draw(seed=1).sha256() != draw().sha256()

@@ -113,6 +113,7 @@ def test_dirichlet_without_balance_is_less_even() -> None:
     assert spread(False) > 1.5 * spread(True)
 
 
+@pytest.mark.slow
 def test_many_clients_with_a_small_alpha() -> None:
     labels = np.arange(30_000) % 10
     with pytest.raises(UserError, match="partition=inner_dirichlet draws for each client and never fails so"):
