@@ -118,6 +118,23 @@ def test_no_circle_among_files() -> None:
         pytest.fail(" <- ".join(error.args[1]))
 
 
+SUBCLASSES = {"strategies.fedtgp": {"strategies.fedproto"}}
+"""Papers that define themselves as a change of another."""
+
+
+def test_papers_import_parts_and_not_each_other() -> None:
+    papers = {name: path for name, path in FILES.items() if name.startswith("strategies.")}
+    packages = ("strategies.parts", "strategies.fedd2s")
+    found = {}
+    for name, path in papers.items():
+        used = under(rests_on(path), "strategies") - under(rests_on(path), "strategies.parts")
+        own = next((package for package in packages if name.startswith(package)), "")
+        used -= under(used, own) if own else set()
+        if used:
+            found[name] = used
+    assert found == SUBCLASSES
+
+
 def test_nothing_is_unpickled() -> None:
     for path in SOURCES:
         names = imported(path)
