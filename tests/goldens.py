@@ -52,6 +52,7 @@ OPTIONS: dict[str, tuple[str, list[str]]] = {
     "fedd2s-undropped": ("fedd2s", ["strategy.dropping=none"]),
     "fedd2s-class_means": ("fedd2s", ["strategy.knowledge=class_means"]),
     "fedd2s-own_heads": ("fedd2s", ["strategy.heads=own"]),
+    "fedd2s-vote": ("fedd2s", ["strategy.vote=validation"]),
     "fedd2s-head_only": ("fedd2s", ["strategy.feedback=head"]),
     "fedd2s-soft_labels_only": ("fedd2s", ["strategy.feedback=soft_labels", "strategy.soft_label_max_age=1"]),
     "fedd2s-kl_on_head": ("fedd2s", ["strategy.kl_on=head"]),

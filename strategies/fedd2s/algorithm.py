@@ -12,7 +12,8 @@ server owns one head g_c a cut. Nothing but representations, soft labels and lab
     Server   L_g = CE(g_c(h), y) + μ T² KL(p ‖ g_c(h)/T)                               on all that was sent, by Adam
              q = softmax(g_c(h)/T), sent back to the client when it is next sampled
 
-The personal model is f_k; there is no global model. The server half is `strategies.fedd2s.server`.
+The personal model is f_k, or with strategy.vote the mixture of `strategies.fedd2s.vote`, which is our addition; there
+is no global model. The server half is `strategies.fedd2s.server`.
 
 Deviations: the paper's full text was not at hand. The above is our reading of its abstract and public summaries; the
 form of the losses, the warm-up rule (a head never teaches before it has been trained), the pooling of h before it is
@@ -23,9 +24,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedpers.algorithm import Federation, Server, Task, Update
-from strategies.fedd2s.client import train
+from fedpers.models.staged import Staged
+from strategies.fedd2s.client import CUT, HEAD, train
 from strategies.fedd2s.server import HeadServer
 from strategies.fedd2s.settings import Settings
+from strategies.fedd2s.vote import with_vote
+from strategies.parts.heads import frozen_head
 
 
 @dataclass(frozen=True)
@@ -42,3 +46,11 @@ class FedD2S(Settings):
     def train(self, task: Task) -> Update:
         """Train one client for one round."""
         return train(self, task)
+
+    def personalize(self, task: Task) -> Staged:
+        """Return the client's model, in which the head of the active cut may have a vote."""
+        head = frozen_head(task.received, HEAD) if self.vote else None
+        if head is None:
+            return task.model
+        view, cut = self.view(task.config.seed), int(task.received[CUT])
+        return with_vote(task.model, cut, head, view, self.vote, task.data.val)

@@ -87,14 +87,20 @@ class HeadServer(Server[HeadState]):
         return client if self.settings.heads == "own" else seeds.SERVER
 
     def send_to(self, state: HeadState, client: int, round: int, purpose: Purpose) -> State:
-        """Return the active cut, its head once that is trained, and what a head last said of the client's knowledge."""
-        if purpose == "score":
-            return {}
+        """Return the active cut, its head once that is trained, and what a head last said of the client's knowledge.
+
+        To be scored, a client is sent the head only, if that has a vote.
+        """
         a, cut = self.settings, self.cut(state, round)
+        if purpose == "score" and not a.vote:
+            return {}
         found: State = {CUT: torch.tensor(cut)}
         head = state.heads.get(cut, {}).get(self.owner(client))
-        if head is not None and a.feedback != "soft_labels" and a.uses_head:
+        teaches = a.feedback != "soft_labels" and a.uses_head
+        if head is not None and (teaches or purpose == "score"):
             found |= {HEAD + key: tensor.to(a.wire_type) for key, tensor in head.items()}
+        if purpose == "score":
+            return found
         said = self.fresh_soft_labels(state, client, round)
         if said is not None:
             found |= {SOFT_LABELS: said.q.to(a.wire_type), ORIGIN: torch.tensor([said.cut, said.round])}

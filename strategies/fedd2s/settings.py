@@ -10,6 +10,7 @@ from fedpers.config.keys import Config
 from fedpers.errors import UserError
 from fedpers.models.staged import Staged
 from strategies.fedd2s.dropping import scheduled_cut
+from strategies.fedd2s.vote import VALIDATION
 from strategies.parts.exchange import HeadTraining, View
 from strategies.parts.personal_layers import all_keys
 
@@ -35,6 +36,8 @@ class Settings(Algorithm):
         soft_label_max_age: Rounds after which soft labels are too old to be sent; None for never.
         heads: "global" heads learn from all clients; "own": every client gets heads trained on its own knowledge alone,
             which is the control without a federation.
+        vote: Weight v of the head's answer beside the client's own when the client predicts; "validation": every client
+            chooses it on its validation samples. 0, what runs of earlier versions had, is the client's model alone.
         head_hidden: Width of the heads' hidden layer, or one width for each cut of the set; 0 for a linear head.
         head_norm: Put a LayerNorm in front of the heads.
         pool: Feature maps are averaged to at most pool x pool before they are sent.
@@ -73,6 +76,7 @@ class Settings(Algorithm):
     server_lr: float
     server_batch_size: int
     clip_norm: float | None
+    vote: float | str = 0.0
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -83,6 +87,8 @@ class Settings(Algorithm):
             self.require(key, value is None or value > 0, "a number above 0")
         for key in ("lambda_ce", "lambda_kl", "mu", "min_delta", "knowledge_noise"):
             self.require(key, getattr(self, key) >= 0, "at least 0")
+        holds = self.vote == VALIDATION if isinstance(self.vote, str) else 0 <= self.vote <= 1
+        self.require("vote", holds, "a number from 0 to 1, or validation")
         widths = (self.head_hidden,) if isinstance(self.head_hidden, int) else self.head_hidden
         if min(widths, default=-1) < 0:
             raise UserError(f"strategy.head_hidden={self.head_hidden} is not possible. Accepted: at least 0")
@@ -98,11 +104,17 @@ class Settings(Algorithm):
                 f"strategy.head_hidden={list(self.head_hidden)} does not fit the dropping set {list(cuts)}. "
                 f"Accepted: one width, or {len(cuts)} of them"
             )
-        if self.dropping == "adaptive" and not config.splits[1]:
-            raise UserError(
-                f"strategy.dropping=adaptive needs validation samples, but splits={config.splits}. "
-                "Accepted: a share for validation above 0, or dropping=schedule"
-            )
+        if not config.splits[1]:
+            for key, value, other in self._seen_on_validation():
+                raise UserError(
+                    f"strategy.{key}={value} needs validation samples, but splits={config.splits}. "
+                    f"Accepted: a share for validation above 0, or {key}={other}"
+                )
+
+    def _seen_on_validation(self) -> list[tuple[str, str, str]]:
+        """Return the keys that have validation samples looked at: key, value, and a value that does without."""
+        keys = (("dropping", "adaptive", "schedule"), ("vote", VALIDATION, "0.3"))
+        return [each for each in keys if getattr(self, each[0]) == each[1]]
 
     def cuts(self, num_stages: int) -> tuple[int, ...]:
         """Return the dropping set of a model with this many stages."""
@@ -120,8 +132,8 @@ class Settings(Algorithm):
         return hidden if isinstance(hidden, int) else hidden[self.cuts(num_stages).index(cut)]
 
     def needs(self, config: Config) -> dict[str, Any]:
-        """Return splits with a validation part for adaptive dropping."""
-        lacks = self.dropping == "adaptive" and not config.splits[1]
+        """Return splits with a validation part for adaptive dropping and a vote chosen by it."""
+        lacks = self._seen_on_validation() and not config.splits[1]
         return {"splits": [0.6, 0.15, 0.25]} if lacks else {}
 
     def personal_keys(self, model: Staged) -> frozenset[str]:

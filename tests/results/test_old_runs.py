@@ -41,8 +41,13 @@ OVERRIDES = [
 ]
 
 
+LATER = {"vote"}
+"""Keys of the algorithm that came later; with them today's is another configuration, whatever their values do."""
+
+
 def today(*overrides: str) -> Config:
-    return compose_config([*OVERRIDES, *overrides])
+    config = compose_config([*OVERRIDES, *overrides])
+    return dataclasses.replace(config, strategy={k: v for k, v in config.strategy.items() if k not in LATER})
 
 
 def without_others(found: Any) -> Any:
