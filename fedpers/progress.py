@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fedpers.results.tables import MODELS, Entry, Row, mean_accuracy, metric_rank
+from fedpers.rows import MODELS, Entry, Row, mean_accuracy, metric_rank
 
 
 class Reporter(Protocol):

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fedpers.config.build import resolve
 from fedpers.errors import UserError, unknown_name
-from fedpers.results.tables import ALWAYS, COLUMNS
+from fedpers.rows import ALWAYS, COLUMNS
 from fedpers.training import Score
 
 Metric = Callable[[Tensor, Tensor], float | Mapping[str, float]]

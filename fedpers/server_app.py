@@ -26,8 +26,8 @@ from fedpers.errors import FederationError, UserError
 from fedpers.progress import Reporter, Silent
 from fedpers.provenance import provenance
 from fedpers.results import Run, summarize
-from fedpers.results.tables import Diagnostic, Row, mean_accuracy
 from fedpers.results.writer import FAILURE, RunWriter, run_directory
+from fedpers.rows import Diagnostic, Row, mean_accuracy
 from fedpers.scoring import where_smaller_is_better
 from fedpers.wire import records
 from fedpers.wire.carrier import BringsStrategy, Carrier, nothing

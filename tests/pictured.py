@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from fedpers.config.keys import Config
 from fedpers.results import Run
-from fedpers.results.tables import Row
 from fedpers.results.writer import RunWriter
+from fedpers.rows import Row
 
 # accuracies by round and client: means 30 % and 60 %, quartiles 17.5 and 37.5, 50 and 60
 TWO_ROUNDS = [[0.1, 0.2, 0.3, 0.6], [0.9, 0.5, 0.5, 0.5]]

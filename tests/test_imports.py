@@ -70,6 +70,16 @@ def test_flower_is_met_at_the_border_only() -> None:
     assert algorithms == {"strategies/flower.py"}  # Flower's own strategies are what it offers
 
 
+def test_clients_need_no_library_that_reads_tables() -> None:
+    """Every process of an engine imports what serves clients before it can start."""
+    reached, ahead = set[str](), {"fedpers.client_app"}
+    while ahead:
+        reached |= ahead
+        ahead = {used for name in ahead for used in rests_on(FILES[name])} - reached
+    assert "fedpers.wire.records" in reached
+    assert not under(reached, "fedpers.results", "fedpers.server_app", "plots")
+
+
 def test_flowers_internals_are_touched_in_one_place() -> None:
     touches = {relative(p) for p in SOURCES if under(imported(p), "flwr.supercore.task_identity")}
     assert touches == {"fedpers/engines/identity.py"}

@@ -1,6 +1,6 @@
 """Rows of tables, for tests that write runs without running them."""
 
-from fedpers.results.tables import Entry, Row
+from fedpers.rows import Entry, Row
 
 
 def row(round: int, client: int, accuracy: float, *, split: str = "test", n: int = 10, model: str = "personal") -> Row:

@@ -18,8 +18,8 @@ from fedpers.assembly import open_run
 from fedpers.config.build import build
 from fedpers.engines.ray import engine as ray  # noqa: F401 - imported before the clock starts
 from fedpers.progress import Silent
-from fedpers.results.tables import Entry, Row
 from fedpers.results.writer import RunWriter
+from fedpers.rows import Entry, Row
 
 
 class Clock(Silent):

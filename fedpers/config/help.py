@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fedpers.config.compose import ALL_GROUPS, group_choices
 from fedpers.config.keys import GROUPS, Config
-from fedpers.results.tables import ALWAYS
+from fedpers.rows import ALWAYS
 from fedpers.scoring import OURS
 
 USAGE = """\

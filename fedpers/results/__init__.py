@@ -4,10 +4,10 @@
     manifest.json                  versions, seed, hashes of the data and of the code
     data.json                      what the data are: dataset, partition, hashes
     clients.parquet                who holds what: each client's sizes and label histogram
-    metrics/round-00001.parquet    one row for each client, model, split and metric (`fedpers.results.tables.Row`)
-    traffic/round-00001.parquet    one row for each message and payload kind (`fedpers.results.tables.Entry`)
+    metrics/round-00001.parquet    one row for each client, model, split and metric (`fedpers.rows.Row`)
+    traffic/round-00001.parquet    one row for each message and payload kind (`fedpers.rows.Entry`)
     diagnostics/round-00001.parquet  one row for each figure that clients or server reported
-                                   (`fedpers.results.tables.Diagnostic`)
+                                   (`fedpers.rows.Diagnostic`)
     failure.json                   what ended a run of Flower's runtimes early
     summary.json                   the headline, once the run has ended
     figures/                       what was drawn of it

@@ -13,17 +13,8 @@ from numpy.typing import NDArray
 
 from fedpers.config.keys import Config, identity
 from fedpers.errors import UserError, unknown_name
-from fedpers.results.tables import (
-    ALWAYS,
-    Diagnostic,
-    Entry,
-    Row,
-    arrow_schema,
-    metric_rank,
-    read_parquet,
-    read_rows,
-    to_wide,
-)
+from fedpers.results.tables import arrow_schema, read_parquet, read_rows, to_wide
+from fedpers.rows import ALWAYS, Diagnostic, Entry, Row, metric_rank
 
 
 class Run:
@@ -179,7 +170,7 @@ def load(path: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     """Read the metric tables of one run, of every run below a directory, or of several of either.
 
     Returns:
-        The columns of `fedpers.results.tables.Row`, preceded by `run` (its directory), `experiment`, `strategy`,
+        The columns of `fedpers.rows.Row`, preceded by `run` (its directory), `experiment`, `strategy`,
         `seed`.
 
     Raises:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from fedpers.results import metrics
 from fedpers.results.run import Run
-from fedpers.results.tables import MODELS, SPLITS, metric_rank
+from fedpers.rows import MODELS, SPLITS, metric_rank
 
 
 def summarize(run: Run) -> dict[str, Any]:

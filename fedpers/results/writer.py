@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from fedpers.config.keys import Config
 from fedpers.errors import UserError
-from fedpers.results.tables import Diagnostic, Entry, Row, arrow_schema
+from fedpers.results.tables import arrow_schema
+from fedpers.rows import Diagnostic, Entry, Row
 
 FAILURE = "failure.json"
 """What Flower's runtimes leave of an error that ended a run."""

@@ -7,7 +7,7 @@ from flwr.app import ArrayRecord, MessageType, MetricRecord
 from flwr.serverapp import Grid
 
 from fedpers.algorithm import State
-from fedpers.results.tables import MODELS, SPLITS, Row, metric_rank
+from fedpers.rows import MODELS, SPLITS, Row, metric_rank
 from fedpers.wire import records
 from fedpers.wire.carrier import messages
 

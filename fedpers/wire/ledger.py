@@ -10,7 +10,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
 from fedpers.errors import FederationError
-from fedpers.results.tables import Diagnostic, Entry
+from fedpers.rows import Diagnostic, Entry
 from fedpers.wire import records
 
 

@@ -9,8 +9,8 @@ from written import row
 
 from fedpers import results
 from fedpers.results import Run
-from fedpers.results.tables import Row, metric_rank
 from fedpers.results.writer import RunWriter
+from fedpers.rows import Row, metric_rank
 
 
 def test_tables_are_long_and_scores_are_wide(run) -> None:
