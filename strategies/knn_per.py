@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from fedpers.algorithm import Algorithm, Task
 from fedpers.models.staged import Staged
-from fedpers.training import score
 from strategies.parts.answers import representations
+from strategies.parts.mixtures import choose_share, mixed
 
 AUTO = "auto"
 
@@ -57,18 +57,14 @@ class KNNPer(Algorithm):
         model, memory = task.model, representations(task.model, task.data.train)
         labels, classes = task.data.train.labels, task.data.num_classes
         answers = Neighbours(model[-1], memory, labels, classes, self.neighbours, self.sigma)
-        mixed = model.with_head(answers)
-        answers.share = self._choose(task, mixed, answers) if self.lambda_knn == AUTO else float(self.lambda_knn)
-        return mixed
+        beside = model.with_head(answers)
+        answers.share = self._choose(task, beside, answers) if self.lambda_knn == AUTO else float(self.lambda_knn)
+        return beside
 
-    def _choose(self, task: Task, mixed: Staged, answers: "Neighbours") -> float:
+    def _choose(self, task: Task, model: Staged, answers: "Neighbours") -> float:
         if not len(task.data.val):
             return answers.share
-        losses = {}
-        for tenth in range(11):
-            answers.share = tenth / 10
-            losses[answers.share] = score(mixed, task.data.val).loss
-        return min(losses, key=lambda share: losses[share])
+        return choose_share(model, answers, (tenth / 10 for tenth in range(11)), task.data.val)
 
 
 class Neighbours(nn.Module):
@@ -99,5 +95,4 @@ class Neighbours(nn.Module):
         nearest, index = distances.topk(self.neighbours, dim=1, largest=False)
         weights = (-nearest / self.sigma).softmax(1)
         near = weights.new_zeros(len(weights), self.num_classes).scatter_add_(1, self.labels[index], weights)
-        mixed: Tensor = self.share * near + (1 - self.share) * self.head(hidden).softmax(1)
-        return mixed.clamp_min(torch.finfo(mixed.dtype).tiny).log()
+        return mixed(self.head(hidden).softmax(1), near, self.share)

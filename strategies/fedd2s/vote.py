@@ -7,12 +7,12 @@ f_k is the client's model, g_c the server's head at the active cut c, v the vote
 
 from itertools import islice
 
-import torch
 from torch import Tensor, nn
 
 from fedpers.models.staged import Staged
-from fedpers.training import Split, score
+from fedpers.training import Split
 from strategies.parts.exchange import View
+from strategies.parts.mixtures import choose_share, mixed
 
 VALIDATION = "validation"
 """The vote that stands for a choice by every client on its validation samples."""
@@ -40,8 +40,7 @@ class Vote(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Return log p(y | x) for representations (n, ...): (n, classes)."""
         own, common = self.deep(hidden).softmax(1), self._head[0](self._view.embed(hidden)).softmax(1)
-        mixed: Tensor = (1 - self.share) * own + self.share * common
-        return mixed.clamp_min(torch.finfo(mixed.dtype).tiny).log()
+        return mixed(own, common, self.share)
 
 
 def with_vote(model: Staged, cut: int, head: nn.Module, view: View, vote: float | str, val: Split) -> Staged:
@@ -58,11 +57,8 @@ def with_vote(model: Staged, cut: int, head: nn.Module, view: View, vote: float 
     """
     shallow = dict(islice(model.named_children(), cut))
     deep = nn.Sequential(*islice(model.children(), cut, None))
-    mixed = Vote(deep, head, view, 0.0 if isinstance(vote, str) else vote)
-    voting = Staged({**shallow, "vote": mixed})
+    answers = Vote(deep, head, view, 0.0 if isinstance(vote, str) else vote)
+    voting = Staged({**shallow, "vote": answers})
     if vote == VALIDATION and len(val):
-        losses = {}
-        for mixed.share in VOTES:
-            losses[mixed.share] = score(voting, val).loss
-        mixed.share = min(losses, key=lambda share: losses[share])
+        answers.share = choose_share(voting, answers, VOTES, val)
     return voting
