@@ -1,6 +1,7 @@
 """How a run shows itself in a terminal: a progress bar, or one line for each evaluation, and a table at the end."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -126,16 +127,21 @@ def metric_table(summary: dict[str, Any]) -> Table | None:
     """
     last = summary["last"]["test"]
     models = [model for model in MODELS if model in last]
-    names = dict.fromkeys(name for model in models for name in last[model].get("metrics", {}))
+    names = _other_metrics(last[model] for model in models)
     if not names:
         return None
     table = _table(title := "Other metrics, test split, last round, mean over clients")
     table.min_width = len(title)
     for number, column in enumerate(("metric", *models)):
         table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
-    for name in sorted(names, key=metric_rank):
+    for name in names:
         table.add_row(name, *(_mean(last[model], name) for model in models))
     return table
+
+
+def _other_metrics(summaries: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the metrics beside the accuracy that any of some models' figures have, in their order."""
+    return sorted({name for figures in summaries for name in figures.get("metrics", {})}, key=metric_rank)
 
 
 def _mean(figures: dict[str, Any], name: str) -> str:
@@ -151,7 +157,7 @@ def comparison_table(summaries: dict[str, dict[str, Any]]) -> Table:
     """Return one row for each job of a multirun: the personal models' test accuracy, and other metrics, last round."""
     table = _table("Personal models, test split, last round")
     personal = {job: summary["last"]["test"]["personal"] for job, summary in summaries.items()}
-    others = dict.fromkeys(name for figures in personal.values() for name in figures.get("metrics", {}))
+    others = _other_metrics(personal.values())
     for number, column in enumerate(("job", "mean", "std", "worst 10%", *others, "sent and received")):
         table.add_column(column, justify="left" if number == 0 else "right")
     for job, summary in summaries.items():

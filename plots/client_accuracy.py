@@ -66,7 +66,7 @@ def figure(runs: Sequence[Run], metrics: Sequence[str] = ("accuracy",)) -> Figur
         UserError: a run holds no scored round.
     """
     groups = group_runs(list(runs))
-    found = [[Last.of(g, metric) for g in groups if metric == "accuracy" or g.has(metric)] for metric in metrics]
+    found = [[Last.of(g, metric) for g in groups if g.has(metric)] for metric in metrics]
     rounds = {last.round for panel in found for last in panel}
     handles: dict[str, Artist] = {}
     with style.context():

@@ -31,7 +31,7 @@ def figure(runs: Sequence[Run], metrics: Sequence[str] = ("accuracy",)) -> Figur
     Raises:
         UserError: a run holds no scored round.
     """
-    groups = [group for group in group_runs(list(runs)) if "accuracy" in metrics or any(map(group.has, metrics))]
+    groups = [group for group in group_runs(list(runs)) if any(map(group.has, metrics))]
     single = len(groups) == 1
     with style.context():
         made, panels = style.new_panels(len(metrics))
@@ -52,7 +52,7 @@ def _panel(axes: Axes, groups: Sequence[Group], metric: str) -> dict[str, Artist
     """Draw one metric and return the curves by label."""
     single, handles = len(groups) == 1, list[Artist]()
     for group in groups:
-        if metric == "accuracy" or group.has(metric):
+        if group.has(metric):
             table = group.personal(metric)
             handles.append(curve(axes, table, "personal" if single else group.label, group.color, group.line))
     handles += _other_models(axes, groups[0], metric) if single else []

@@ -121,8 +121,9 @@ def _drop_foreign_keys(
 def _keys_of(group: str, choice: str, searchpath: list[str], extra: str | None) -> set[str]:
     """Return a choice's own keys: those of its file, unless that is composed of others."""
     path = group_choices(group, extra).get(choice)
-    if path is not None and not re.search(r"^\s*(defaults\s*:|#\s*@package)", path.read_text(), re.MULTILINE):
-        return {str(key) for key in OmegaConf.load(path)}
+    text = path.read_text(encoding="utf-8") if path is not None else None
+    if text is not None and not re.search(r"^\s*(defaults\s*:|#\s*@package)", text, re.MULTILINE):
+        return {str(key) for key in OmegaConf.create(text)}
     bare = compose("config", overrides=[*searchpath, "~experiment", f"{group}={choice}"])
     return set(_plain(bare)[group])
 
