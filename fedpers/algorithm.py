@@ -179,14 +179,18 @@ def mean_by_examples(sent: Mapping[int, Sent], part: Callable[[State], State] = 
 class Algorithm:
     """An algorithm, both halves; the defaults are those of plain federated averaging."""
 
-    sends: ClassVar[tuple[str, ...]] = (WEIGHTS,)
-    """The kinds of tensors that may leave a client (`kind_of`)."""
-
-    receives: ClassVar[tuple[str, ...]] = (WEIGHTS,)
-    """The kinds of tensors that the server may send."""
-
     reveals: ClassVar[tuple[str, ...]] = ()
     """The prefixes under which copies of personal tensors may leave a client; none by default."""
+
+    @property
+    def sends(self) -> tuple[str, ...]:
+        """The kinds of tensors that may leave a client (`kind_of`); a class says `sends = (...)`."""
+        return (WEIGHTS,)
+
+    @property
+    def receives(self) -> tuple[str, ...]:
+        """The kinds of tensors that the server may send; a class says `receives = (...)`."""
+        return (WEIGHTS,)
 
     def needs(self, config: Config) -> dict[str, Any]:
         """Return what has to be changed in a configuration before this algorithm can work: values of top-level keys.

@@ -77,9 +77,15 @@ class Staged(nn.Sequential):
             if name not in self._modules:
                 raise unknown_name(f"stage in {key}:", name, self.stage_names)
 
-    def check_cuts(self, cuts: tuple[int, ...], key: str) -> None:
-        """Raise a UserError when a configuration key names a cut that the model lacks."""
-        last = len(self) - 1
+    def check_cuts(self, cuts: tuple[int, ...], key: str, *, whole: bool = False) -> None:
+        """Raise a UserError when a configuration key names a cut that the model lacks.
+
+        Args:
+            cuts: The cuts.
+            key: The key.
+            whole: Whether the cut behind the last stage, which leaves nothing behind it, is one as well.
+        """
+        last = len(self) - (not whole)
         for cut in cuts:
             if not 1 <= cut <= last:
                 raise UserError(

@@ -23,12 +23,13 @@ sent and all defaults are ours. KL(q ‖ f) stands for the cross-entropy with ta
 from dataclasses import dataclass
 from typing import Any
 
-from fedpers.algorithm import Federation, Server, Task, Update
+from fedpers.algorithm import WEIGHTS, Federation, Server, Task, Update
 from fedpers.models.staged import Staged
 from strategies.fedd2s.client import CUT, HEAD, train
 from strategies.fedd2s.server import HeadServer
 from strategies.fedd2s.settings import Settings
 from strategies.fedd2s.vote import with_vote
+from strategies.fedd2s.weights import load_averages
 from strategies.parts.heads import frozen_head
 
 
@@ -36,8 +37,20 @@ from strategies.parts.heads import frozen_head
 class FedD2S(Settings):
     """Both halves, under the keys of `strategies.fedd2s.settings`."""
 
-    sends = ("representations", "soft_labels", "labels")
-    receives = ("heads", "soft_labels", "control")
+    @property
+    def sends(self) -> tuple[str, ...]:
+        """Knowledge, weights, or both."""
+        knowledge = ("representations", "soft_labels", "labels") if self.shares_knowledge else ()
+        return (*knowledge, *self._weights)
+
+    @property
+    def receives(self) -> tuple[str, ...]:
+        """The cut, what the server says of knowledge, averages, or both."""
+        return (*(("heads", "soft_labels") if self.shares_knowledge else ()), "control", *self._weights)
+
+    @property
+    def _weights(self) -> tuple[str, ...]:
+        return (WEIGHTS,) if self.shares_weights else ()
 
     def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""
@@ -48,7 +61,9 @@ class FedD2S(Settings):
         return train(self, task)
 
     def personalize(self, task: Task) -> Staged:
-        """Return the client's model, in which the head of the active cut may have a vote."""
+        """Return the client's model, its shared stages averaged; the head of the active cut may have a vote in it."""
+        if self.shares_weights and self.trunk == "averaged":
+            load_averages(task, int(task.received[CUT]))
         head = frozen_head(task.received, HEAD) if self.vote else None
         if head is None:
             return task.model

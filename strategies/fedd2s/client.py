@@ -1,10 +1,14 @@
-"""The client half of FedD2S: it learns from labels and the federation, then tells what it knows at the active cut."""
+"""The client half of FedD2S: it learns from labels and the federation, then tells what it knows at the active cut.
+
+With shared weights it begins with the averages of the stages before that cut, and sends what became of them.
+"""
 
 import torch
 from torch import Tensor
 
-from fedpers.algorithm import Task, Update
+from fedpers.algorithm import State, Task, Update
 from strategies.fedd2s.settings import Settings
+from strategies.fedd2s.weights import before, load_averages
 from strategies.parts.class_means import class_averages
 from strategies.parts.exchange import SOFT_LABELS, Knowledge, Teacher
 from strategies.parts.heads import frozen_head
@@ -13,8 +17,9 @@ HEAD, CUT = "heads/", "control/cut"
 
 
 def train(settings: Settings, task: Task) -> Update:
-    """Learn from the labels, the server's head and its soft labels, then send knowledge at the active cut."""
+    """Learn from the labels, the server's head and its soft labels, then send what is shared at the active cut."""
     view, cut = settings.view(task.config.seed), int(task.received[CUT])
+    load_averages(task, cut)
     teacher = Teacher(
         view,
         cut,
@@ -25,10 +30,15 @@ def train(settings: Settings, task: Task) -> Update:
         settings.kl_on,
     )
     loss = task.fit(teacher.client_loss, clip_norm=settings.clip_norm)
-    h, p = view.observe(task.model, task.data.train, cut)
-    knowledge = extract_knowledge(settings, h, p, task.data.train.labels, task.generator("noise"))
-    metrics = {"loss": loss, "agreement": teacher.agreement(p), **drift(task)}
-    return Update(send=knowledge.wire(), keep=task.personal(), metrics=metrics)
+    send: State = {}
+    metrics = {"loss": loss}
+    if settings.shares_knowledge:
+        h, p = view.observe(task.model, task.data.train, cut)
+        send |= extract_knowledge(settings, h, p, task.data.train.labels, task.generator("noise")).wire()
+        metrics["agreement"] = teacher.agreement(p)
+    if settings.shares_weights:
+        send |= before(task.model, task.shared(), cut)
+    return Update(send=send, keep=task.model.tensors(), metrics=metrics | drift(task))
 
 
 def soft_labels(settings: Settings, task: Task) -> Tensor | None:

@@ -1,14 +1,14 @@
-"""The server half of FedD2S: heads that learn from the clients' knowledge and label it."""
+"""The server half of FedD2S: heads that learn from the clients' knowledge and label it, averages of shared stages."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from fedpers import seeds
-from fedpers.algorithm import Aggregated, Purpose, Sent, Server, ServerState, State
+from fedpers.algorithm import Aggregated, Purpose, Sent, Server, ServerState, State, mean_by_examples, weights_of
 from strategies.fedd2s.client import CUT, HEAD
 from strategies.fedd2s.dropping import AdaptiveDropping
 from strategies.fedd2s.settings import Settings
@@ -38,20 +38,24 @@ class HeadState(ServerState):
     """What the server remembers.
 
     Args:
-        shared: Nothing.
+        shared: The averages of the stages before the active cut, where weights are shared; otherwise nothing.
         heads: Weights of the trained heads, by cut and by owner.
         soft_labels: What a head last said of each client's knowledge.
         dropping: How far adaptive dropping has come.
+        dropped: The last averages of stages that have been dropped since.
+        trained: The clients that were heard, in ascending order.
     """
 
     heads: dict[int, dict[int, State]]
     soft_labels: dict[int, SoftLabels]
     dropping: AdaptiveDropping
+    dropped: State
+    trained: list[int]
 
 
 @dataclass(frozen=True)
 class HeadServer(Server[HeadState]):
-    """Trains the head of the active cut on the clients' knowledge and distils it back.
+    """Trains the head of the active cut on the clients' knowledge and distils it back; averages shared stages.
 
     Args:
         settings: The hyper-parameters.
@@ -60,8 +64,8 @@ class HeadServer(Server[HeadState]):
     settings: Settings
 
     def init(self) -> HeadState:
-        """Start without any head: none is sent before it has been trained."""
-        return HeadState({}, {}, {}, AdaptiveDropping())
+        """Start without any head or average: none is sent before there is one, and clients know the initial weights."""
+        return HeadState({}, {}, {}, AdaptiveDropping(), {}, [])
 
     @cached_property
     def num_stages(self) -> int:
@@ -80,7 +84,7 @@ class HeadServer(Server[HeadState]):
         a = self.settings
         last = len(a.cuts(self.num_stages)) - 1
         dropping = state.dropping.observe(round, val_accuracy, patience=a.patience, min_delta=a.min_delta, last=last)
-        return HeadState(state.shared, state.heads, state.soft_labels, dropping)
+        return replace(state, dropping=dropping)
 
     def owner(self, client: int) -> int:
         """Return whose head serves a client: its own, or the one of all."""
@@ -89,15 +93,16 @@ class HeadServer(Server[HeadState]):
     def send_to(self, state: HeadState, client: int, round: int, purpose: Purpose) -> State:
         """Return the active cut, its head once that is trained, and what a head last said of the client's knowledge.
 
-        To be scored, a client is sent the head only, if that has a vote.
+        To be scored, a client is sent the head only, if that has a vote. A client that was never heard is sent the last
+        averages of dropped stages as well.
         """
         a, cut = self.settings, self.cut(state, round)
-        if purpose == "score" and not a.vote:
+        if purpose == "score" and not a.vote and not a.shares_weights:
             return {}
-        found: State = {CUT: torch.tensor(cut)}
+        found: State = {CUT: torch.tensor(cut)} | ({} if client in state.trained else state.dropped)
         head = state.heads.get(cut, {}).get(self.owner(client))
         teaches = a.feedback != "soft_labels" and a.uses_head
-        if head is not None and (teaches or purpose == "score"):
+        if head is not None and (a.vote if purpose == "score" else teaches):
             found |= {HEAD + key: tensor.to(a.wire_type) for key, tensor in head.items()}
         if purpose == "score":
             return found
@@ -115,6 +120,19 @@ class HeadServer(Server[HeadState]):
         return None if too_old else said
 
     def aggregate(self, state: HeadState, round: int, sent: Mapping[int, Sent]) -> Aggregated[HeadState]:
+        """Let the active head learn from what was sent and label it, and average what weights were sent."""
+        diagnostics = {"active_cut": float(self.cut(state, round))}
+        if self.settings.shares_knowledge:
+            taught = self.teach(state, round, sent)
+            state, diagnostics = taught.state, diagnostics | taught.diagnostics
+        if self.settings.shares_weights:
+            averages = mean_by_examples(sent, weights_of)
+            ever = state.dropped | state.shared
+            dropped = {key: average for key, average in ever.items() if key not in averages}
+            state = replace(state, shared=averages, dropped=dropped)
+        return Aggregated(replace(state, trained=sorted({*state.trained, *sent})), diagnostics)
+
+    def teach(self, state: HeadState, round: int, sent: Mapping[int, Sent]) -> Aggregated[HeadState]:
         """Train the active head on what was sent, then let it label every row of it."""
         cut = self.cut(state, round)
         knowledge = {client: Knowledge.received(each.tensors) for client, each in sent.items()}
@@ -134,13 +152,12 @@ class HeadServer(Server[HeadState]):
         taught = [said for client in sent if (said := self.fresh_soft_labels(state, client, round))]
         ages = [round - said.round for said in taught]
         diagnostics = {
-            "active_cut": float(cut),
             "head_loss": sum(losses) / len(losses),
             "head_accuracy": correct / total,
             **({"soft_label_age": sum(ages) / len(ages)} if ages else {}),
         }
         new = {**state.heads, cut: {**state.heads.get(cut, {}), **heads}}
-        return Aggregated(HeadState({}, new, soft_labels, state.dropping), diagnostics)
+        return Aggregated(replace(state, heads=new, soft_labels=soft_labels), diagnostics)
 
     def head(self, state: HeadState, cut: int, owner: int, width: int) -> nn.Module:
         """Return a head as it was left, or as initialized, for training."""

@@ -12,7 +12,7 @@ from fedpers.models.staged import Staged
 from strategies.fedd2s.dropping import scheduled_cut
 from strategies.fedd2s.vote import VALIDATION
 from strategies.parts.exchange import HeadTraining, View
-from strategies.parts.personal_layers import all_keys
+from strategies.parts.personal_layers import all_keys, keys_of
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,10 @@ class Settings(Algorithm):
     """The hyper-parameters, and what follows from them alone.
 
     Args:
+        share: What clients share at the active cut: their "knowledge", which is the paper's idea as we read it; the
+            "weights" of the stages before it, which are averaged; or "both".
+        trunk: With shared weights: whether a client predicts with the "averaged" stages before the active cut, or with
+            its "own", as they were after it last trained.
         dropping: "schedule" drops one cut every interval, "adaptive" when validation accuracy stops rising, "none"
             stays at the first cut of the set.
         dropping_set: Cuts from deep to shallow; None for every cut of the model.
@@ -77,6 +81,8 @@ class Settings(Algorithm):
     server_batch_size: int
     clip_norm: float | None
     vote: float | str = 0.0
+    share: Literal["knowledge", "weights", "both"] = "knowledge"
+    trunk: Literal["averaged", "own"] = "averaged"
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -89,6 +95,11 @@ class Settings(Algorithm):
             self.require(key, getattr(self, key) >= 0, "at least 0")
         holds = self.vote == VALIDATION if isinstance(self.vote, str) else 0 <= self.vote <= 1
         self.require("vote", holds, "a number from 0 to 1, or validation")
+        if self.vote and not self.shares_knowledge:
+            raise UserError(
+                f"strategy.vote={self.vote} needs heads, which strategy.share=weights does not have. "
+                "Accepted: strategy.share=both, or strategy.vote=0"
+            )
         widths = (self.head_hidden,) if isinstance(self.head_hidden, int) else self.head_hidden
         if min(widths, default=-1) < 0:
             raise UserError(f"strategy.head_hidden={self.head_hidden} is not possible. Accepted: at least 0")
@@ -98,7 +109,8 @@ class Settings(Algorithm):
     def check(self, model: Staged, config: Config) -> None:
         """Check the cuts against the model, and adaptive dropping against the splits."""
         cuts = self.cuts(len(model))
-        model.check_cuts(cuts, "strategy.dropping_set")
+        model.check_cuts(cuts, "strategy.dropping_set", whole=not self.shares_knowledge)
+        self._check_architectures(config)
         if not isinstance(self.head_hidden, int) and len(self.head_hidden) != len(cuts):
             raise UserError(
                 f"strategy.head_hidden={list(self.head_hidden)} does not fit the dropping set {list(cuts)}. "
@@ -110,6 +122,14 @@ class Settings(Algorithm):
                     f"strategy.{key}={value} needs validation samples, but splits={config.splits}. "
                     f"Accepted: a share for validation above 0, or {key}={other}"
                 )
+
+    def _check_architectures(self, config: Config) -> None:
+        if self.shares_weights and len(config.model.get("mixture", ())) > 1:
+            raise UserError(
+                f"strategy.share={self.share} averages weights, which clients of several architectures "
+                "(model.mixture) cannot: their models agree in what a cut puts out, not in what computes it. "
+                "Accepted: strategy.share=knowledge, or one model"
+            )
 
     def _seen_on_validation(self) -> list[tuple[str, str, str]]:
         """Return the keys that have validation samples looked at: key, value, and a value that does without."""
@@ -136,9 +156,26 @@ class Settings(Algorithm):
         lacks = self._seen_on_validation() and not config.splits[1]
         return {"splits": [0.6, 0.15, 0.25]} if lacks else {}
 
+    @property
+    def shares_knowledge(self) -> bool:
+        """Whether clients send knowledge and the server owns heads."""
+        return self.share != "weights"
+
+    @property
+    def shares_weights(self) -> bool:
+        """Whether the stages before the active cut are averaged."""
+        return self.share != "knowledge"
+
     def personal_keys(self, model: Staged) -> frozenset[str]:
-        """Keep all weights."""
-        return all_keys(model)
+        """Keep all weights or, where weights are shared, those behind the deepest cut.
+
+        The stages before it stay from the round on in which they are dropped.
+        """
+        if not self.shares_weights:
+            return all_keys(model)
+        cuts = self.cuts(len(model))
+        deepest = cuts[0] if self.dropping == "none" else max(cuts)
+        return keys_of(model, model.stage_names[deepest:])
 
     def view(self, seed: int) -> View:
         """Return how representations look to the federation."""
