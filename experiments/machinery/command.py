@@ -23,6 +23,9 @@ Keys of the study
   jobs=1           runs at the same time, one process each
   out=DIR          tables and figures; runs go to DIR/runs. Without it: experiments/results/{name}-SCALE,
                    and runs/experiments/{runs}-SCALE
+  only=A,B         runs these arms alone and puts their rows into the table, if there is one already: new ones, or in
+                   place of old ones.
+                   Kept rows are looked at again, each on one seed; where one does not come out, nothing is written
   reuse=false      true: finished runs are kept although other code made them, and the page says so
   --config-dir DIR a folder with groups of your own, e.g. DIR/strategy/mine.yaml; with plugins=[MODULE] for what it
                    names. {outside}
@@ -84,10 +87,11 @@ def read(study: Study, arguments: Sequence[str], config_dir: str | None = None) 
         key, equals, value = text.partition("=")
         if not equals:
             raise UserError(
-                f"{text!r} is no override. Accepted: scale=NAME, jobs=N, out=DIR, reuse=true, key=value; see --help"
+                f"{text!r} is no override. "
+                "Accepted: scale=NAME, jobs=N, out=DIR, only=A,B, reuse=true, key=value; see --help"
             )
         values[key] = value
-    own = {key: values.pop(key) for key in ("scale", "jobs", "out", "reuse") if key in values}
+    own = {key: values.pop(key) for key in ("scale", "jobs", "out", "reuse", "only") if key in values}
     scale = own.get("scale", next(iter(study.scales)))
     if scale not in study.scales:
         raise unknown_name("scale", scale, study.scales)
@@ -100,6 +104,7 @@ def read(study: Study, arguments: Sequence[str], config_dir: str | None = None) 
         raise UserError(f"reuse={own['reuse']} is not possible. Accepted: true or false")
     if own.get("out") == "":
         raise UserError("out= names no folder. Accepted: out=DIR")
+    only = _arms(own["only"], study.scales[scale]) if "only" in own else ()
     folder = ["--config-dir", config_dir] if config_dir is not None else []
     return Options(
         scale=scale,
@@ -112,12 +117,28 @@ def read(study: Study, arguments: Sequence[str], config_dir: str | None = None) 
         command=shlex.join(["python", "-m", f"experiments.{study.name}", *arguments, *folder]),
         config_dir=config_dir,
         reuse=reuse == "true",
+        only=only,
     )
+
+
+def _arms(text: str, scale: Scale) -> tuple[str, ...]:
+    """Return the names of arms in a list; an arm's name may have commas of its own, case does not matter."""
+    known = {arm.name.lower(): arm.name for arm in scale.arms}
+    found: list[str] = []
+    words = [word.strip() for word in text.strip("[]").split(",")]
+    while words:
+        sizes = (size for size in range(len(words), 0, -1) if ", ".join(words[:size]).lower() in known)
+        size = next(sizes, 0)
+        if not size:
+            raise unknown_name("method in only:", words[0], known.values())
+        found.append(known[", ".join(words[:size]).lower()])
+        words = words[size:]
+    return tuple(dict.fromkeys(found))
 
 
 def _check_keys(scale: Scale, values: Mapping[str, str]) -> None:
     known = {field.name for field in dataclasses.fields(Config)} | set(ALL_GROUPS)
-    known = (known | {"scale", "jobs", "out", "reuse"}) - {"choices", "seed"}
+    known = (known | {"scale", "jobs", "out", "reuse", "only"}) - {"choices", "seed"}
     overrides = [arm.overrides for arm in scale.arms] + [condition.overrides for condition in scale.conditions]
     varied = {text.partition("=")[0] for each in overrides for text in each}
     varied |= {key for arm in scale.arms for key, _ in arm.grid if scale.tuning_seeds} | {"seed"}

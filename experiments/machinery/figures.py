@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from experiments.machinery.outcome import Outcome, cumulative_megabytes
+from experiments.machinery.outcome import Outcome, Row, cumulative_megabytes
 from experiments.machinery.plan import REFERENCE
 from experiments.machinery.study import Arm, Condition
 from plots import style
@@ -24,7 +24,7 @@ _TITLES = {
 }
 
 
-def dots(found: Sequence[Outcome], folder: Path, name: str) -> list[Path]:
+def dots(found: Sequence[Row], folder: Path, name: str) -> list[Path]:
     """Write a figure with a row for each arm and a column for each condition: seeds, mean and interval."""
     return style.save(dots_figure(found), folder, name)
 
@@ -47,7 +47,7 @@ def curves(found: Sequence[Outcome], folder: Path, name: str) -> list[Path]:
     return style.save(curves_figure(found), folder, name)
 
 
-def dots_figure(found: Sequence[Outcome]) -> Figure:
+def dots_figure(found: Sequence[Row]) -> Figure:
     """Build the figure of `dots`: accuracies above, paired gains over Local below where Local is an arm."""
     arms, conditions = _arms(found), _conditions(found)
     measures = ["accuracy", "gain"] if any(o.estimate("gain") for o in found) else ["accuracy"]
@@ -67,7 +67,7 @@ def dots_figure(found: Sequence[Outcome]) -> Figure:
     return made
 
 
-def _dots(axes: Axes, found: Sequence[Outcome], arms: Sequence[Arm], measure: str) -> None:
+def _dots(axes: Axes, found: Sequence[Row], arms: Sequence[Arm], measure: str) -> None:
     """Draw one panel; its axis follows the seeds, so that a wide interval may leave it."""
     color = style.look(0)[0]
     points: list[float] = []
@@ -177,9 +177,9 @@ def _course(axes: Axes, outcome: Outcome, number: int, *, in_bytes: bool) -> Art
     return drawn
 
 
-def _arms(found: Sequence[Outcome]) -> list[Arm]:
+def _arms(found: Sequence[Row]) -> list[Arm]:
     return list(dict.fromkeys(outcome.arm for outcome in found))
 
 
-def _conditions(found: Sequence[Outcome]) -> list[Condition]:
+def _conditions(found: Sequence[Row]) -> list[Condition]:
     return list(dict.fromkeys(outcome.condition for outcome in found))

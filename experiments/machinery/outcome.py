@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import pandas as pd
 
@@ -48,9 +49,49 @@ def estimate(by_seed: Mapping[int, float]) -> Estimate | None:
     return Estimate(sum(values) / len(values), *metrics.confidence_interval(values), len(values))
 
 
+BY_SEED = ("accuracy", "gain", "worst_10pct")
+"""What a table says of each seed: what two rows can be compared by, seed by seed."""
+
+
+class Row(Protocol):
+    """What tables and figures show of one arm under one condition, whether its runs are at hand or not."""
+
+    @property
+    def arm(self) -> Arm:
+        """The arm."""
+
+    @property
+    def condition(self) -> Condition:
+        """The condition."""
+
+    @property
+    def setting(self) -> Setting:
+        """The hyper-parameters that tuning chose."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of finished runs."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader has to know of these runs."""
+
+    def estimate(self, measure: str) -> Estimate | None:
+        """Return a measure's mean over seeds; None where there is nothing to measure."""
+
+    def by_seed(self, measure: str) -> dict[int, float]:
+        """Return a measure by seed; nothing where it is not known."""
+
+
+def paired(row: Row, other: Row, measure: str) -> Estimate | None:
+    """Return the mean difference of two rows over the seeds that both have; None without any."""
+    ours, theirs = row.by_seed(measure), other.by_seed(measure)
+    return estimate({seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs})
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """One arm under one condition.
+    """One arm under one condition, with its runs.
 
     Args:
         arm: The arm.
@@ -65,6 +106,22 @@ class Outcome:
     setting: Setting
     runs: dict[int, Run]
     reference: "Outcome | None" = None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of finished runs."""
+        return tuple(self.runs)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Say which runs are not what they seem."""
+        found = []
+        for seed, run in self.runs.items():
+            if failures := run.summary["num_failures"]:
+                found.append(f"seed {seed}: clients failed, {failures} messages")
+            if run.summary.get("diverged"):
+                found.append(f"seed {seed}: training diverged, so that accuracies mean nothing")
+        return tuple(found)
 
     def against(self, reference: "Outcome | None") -> "Outcome":
         """Return the same with a reference."""

@@ -9,7 +9,8 @@ from rich import box
 from rich.table import Table
 
 from experiments.machinery.jobs import listing
-from experiments.machinery.outcome import MEASURES, Outcome, Setting
+from experiments.machinery.kept import KeptRow
+from experiments.machinery.outcome import BY_SEED, MEASURES, Estimate, Outcome, Row, Setting, paired
 from experiments.machinery.plan import REFERENCE, Pair
 from experiments.machinery.study import Options, Scale, Study
 from experiments.machinery.tuning import Choice
@@ -18,6 +19,7 @@ from fedpers.errors import UserError
 HEADERS = {
     "accuracy": "accuracy",
     "gain": f"gain over {REFERENCE}",
+    "behind": "to the best",
     "harmed": f"worse than {REFERENCE}",
     "worst_10pct": "worst 10 %",
     "quarter": "after a quarter",
@@ -27,9 +29,16 @@ HEADERS = {
 NOTE = """\
 Test accuracy in % after the last round, mean over clients, then mean over seeds ± half of its 95 % confidence
 interval (Student's t over seeds). Gain: difference to {reference} with the same seed, hence the same data; worse:
-share of clients below themselves under {reference}; worst 10 %: mean over the worst tenth of the clients; after a
+share of clients below themselves under {reference}; to the best: difference to the method with the highest accuracy
+under the same condition, over the seeds that both have; worst 10 %: mean over the worst tenth of the clients; after a
 quarter: accuracy after a quarter of the rounds; std: over clients; MB: sent in both directions by all clients in all
 rounds."""
+
+COLUMNS = ("accuracy", "gain", "behind", *MEASURES[2:])
+"""What the main table has a column for."""
+
+INTERVALS = ("accuracy", "gain", "behind", "worst_10pct")
+"""What is shown with its interval."""
 
 REUSED = "Kept although the code differs from what made them (`reuse=true`)"
 
@@ -38,7 +47,7 @@ def write(
     study: Study,
     scale: Scale,
     options: Options,
-    found: Sequence[Outcome],
+    found: Sequence[Row],
     choices: dict[Pair, Choice],
     failures: dict[str, str],
     kept: Mapping[str, str],
@@ -48,7 +57,7 @@ def write(
     Raises:
         UserError: the folder cannot be written.
     """
-    finished = [outcome for outcome in found if outcome.runs]
+    finished = [row for row in found if row.seeds]
     text = markdown(study, scale, options, found, choices, failures, kept)
     tables = {f"{study.name}.csv": csv_table(found)}
     if choices:
@@ -62,7 +71,7 @@ def markdown(
     study: Study,
     scale: Scale,
     options: Options,
-    found: Sequence[Outcome],
+    found: Sequence[Row],
     choices: dict[Pair, Choice],
     failures: dict[str, str],
     kept: Mapping[str, str],
@@ -73,43 +82,77 @@ def markdown(
         f"# {study.name.replace('_', ' ').capitalize()}, scale {options.scale}",
         study.question,
         f"    {options.command}",
-        f"Every run has `{' '.join((*scale.common, *options.overrides))}`, what its row says, and seeds {seeds}.",
-        markdown_table(["", "method", *(HEADERS[measure] for measure in MEASURES)], rows(found)),
+        f"Every run has `{' '.join((*scale.common, *options.overrides))}`, what its row says, and seeds {seeds}"
+        f"{_more(scale)}.{_partly(options, found)}",
+        markdown_table(["", "method", *(HEADERS[measure] for measure in COLUMNS)], rows(found)),
         NOTE.format(reference=REFERENCE),
     ]
-    parts += study.sections([outcome for outcome in found if outcome.runs]) if study.sections else []
+    parts += study.sections([row for row in found if isinstance(row, Outcome) and row.runs]) if study.sections else []
     parts += tuning_section(scale, choices) if choices else []
-    absent = {run.folder.name: n for o in found for run in o.runs.values() if (n := run.summary["num_failures"])}
-    if absent:
-        parts.append("Clients failed in: " + ", ".join(f"{name} ({n} messages)" for name, n in absent.items()))
-    diverged = [run.folder.name for o in found for run in o.runs.values() if run.summary.get("diverged")]
-    if diverged:
-        parts.append("Training diverged, so that accuracies mean nothing, in: " + ", ".join(diverged))
+    remarks = [f"- {_where(row)}, {remark}" for row in found for remark in row.remarks]
+    if remarks:
+        parts += ["## Remarks", "\n".join(remarks)]
     if kept:
         parts.append(f"{REUSED}: {listing(kept)}")
     if failures:
         parts += ["## Failed runs", "\n".join(f"- {name}: {error}" for name, error in failures.items())]
-    short = {o.arm.name: len(scale.seeds) - len(o.runs) for o in found if len(o.runs) < len(scale.seeds)}
+    short = [f"{_where(row)} ({n} missing)" for row in found if (n := len({*scale.seeds} - {*row.seeds}))]
     if short:
-        parts.append("Rows with missing seeds: " + ", ".join(f"{name} ({n} missing)" for name, n in short.items()))
+        parts.append(f"Rows with missing seeds: {'; '.join(short)}")
     parts.append(f"![{study.question}]({study.name}.png)")
     return "\n\n".join(parts) + "\n"
 
 
-def rows(found: Sequence[Outcome]) -> list[list[str]]:
+def _where(row: Row) -> str:
+    return ", ".join(name for name in (row.arm.name, row.condition.name) if name)
+
+
+def _partly(options: Options, found: Sequence[Row]) -> str:
+    """Say which rows were run by this command."""
+    if not options.only:
+        return ""
+    if not any(isinstance(row, KeptRow) for row in found):
+        return f" Run so far: {', '.join(dict.fromkeys(row.arm.name for row in found))}."
+    return (
+        f" This command ran {', '.join(options.only)}. The other rows are from before; {REFERENCE}, and of each other "
+        "one run under the first condition, came out again to the last digit."
+    )
+
+
+def _more(scale: Scale) -> str:
+    """Say who has further seeds."""
+    if not scale.more_seeds:
+        return ""
+    best = f"under each condition the {scale.num_best} with the highest validation accuracy in tuning"
+    closely = ", ".join(arm.name for arm in scale.arms if arm.closely)
+    whose = " and ".join(text for text in (closely, best if scale.tuning_seeds else "") if text)
+    return f"; further ones, {', '.join(map(str, scale.more_seeds))}, for {whose}"
+
+
+def rows(found: Sequence[Row]) -> list[list[str]]:
     """Return the cells of the main table."""
-    return [[o.condition.name, o.arm.name, *(cell(o, measure) for measure in MEASURES)] for o in found]
+    best = {row.condition: row for row in sorted(found, key=_accuracy)}
+    return [
+        [row.condition.name, row.arm.name, *(cell(row, measure, best[row.condition]) for measure in COLUMNS)]
+        for row in found
+    ]
 
 
-def cell(outcome: Outcome, measure: str) -> str:
+def _accuracy(row: Row) -> float:
+    value = row.estimate("accuracy")
+    return value.mean if value else -1.0
+
+
+def cell(row: Row, measure: str, best: Row | None = None) -> str:
     """Return an estimate as text: 87.8 ± 1.2, without the interval for a single seed, – for nothing."""
-    value = outcome.estimate(measure)
+    if measure == "behind":
+        value = None if best is None or best is row else paired(row, best, "accuracy")
+    else:
+        value = row.estimate(measure)
     if value is None:
         return "–"
-    sign = "+" if measure == "gain" else ""
-    mean = f"{value.mean:{sign}.1f}"
-    intervals = ("accuracy", "gain", "worst_10pct")
-    return f"{mean} ± {value.half:.1f}" if value.half is not None and measure in intervals else mean
+    mean = f"{value.mean:{'+' if measure in ('gain', 'behind') else ''}.1f}"
+    return f"{mean} ± {value.half:.1f}" if value.half is not None and measure in INTERVALS else mean
 
 
 def markdown_table(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
@@ -149,33 +192,34 @@ def setting_text(setting: Setting) -> str:
     return " ".join(f"{key}={value:g}" for key, value in setting)
 
 
-def csv_table(found: Sequence[Outcome]) -> str:
-    """Return the table with all digits: each measure's mean and bounds, and each seed's accuracy."""
-    seeds = sorted({seed for outcome in found for seed in outcome.runs})
-    bounds = [f"{measure}_{part}" for measure in MEASURES for part in ("mean", "low", "high")]
+def csv_table(found: Sequence[Row]) -> str:
+    """Return the table with all digits: each measure's mean and bounds, and what is known of each seed."""
+    seeds = sorted({seed for row in found for seed in row.seeds})
+    of_seed = [(measure, seed) for measure in BY_SEED for seed in seeds]
     header = [
-        "condition",
-        "method",
-        "overrides",
-        "setting",
-        "num_seeds",
-        *bounds,
-        *(f"accuracy_seed_{s}" for s in seeds),
+        *("condition", "method", "overrides", "setting", "num_seeds"),
+        *(f"{measure}_{part}" for measure in MEASURES for part in ("mean", "low", "high")),
+        *(f"{measure}_seed_{seed}" for measure, seed in of_seed),
+        "remarks",
     ]
     lines: list[list[object]] = []
-    for o in found:
-        numbers: list[object] = []
-        for measure in MEASURES:
-            value = o.estimate(measure)
-            if value is None:
-                numbers += ["", "", ""]
-            else:
-                numbers += [value.mean, *((value.low, value.high) if value.half is not None else ("", ""))]
-        overrides = " ".join((*o.condition.overrides, *o.arm.overrides))
-        each = o.by_seed("accuracy")
-        head = [o.condition.name, o.arm.name, overrides, setting_text(o.setting), len(o.runs)]
-        lines.append([*head, *numbers, *(each.get(seed, "") for seed in seeds)])
+    for row in found:
+        head = [row.condition.name, row.arm.name, overrides_text(row), setting_text(row.setting), len(row.seeds)]
+        bounds = [number for measure in MEASURES for number in _numbers(row.estimate(measure))]
+        each = [row.by_seed(measure).get(seed, "") for measure, seed in of_seed]
+        lines.append([*head, *bounds, *each, "; ".join(row.remarks)])
     return _csv(header, lines)
+
+
+def overrides_text(row: Row) -> str:
+    """Return what distinguishes a row's runs."""
+    return " ".join((*row.condition.overrides, *row.arm.overrides))
+
+
+def _numbers(value: Estimate | None) -> tuple[object, object, object]:
+    if value is None:
+        return "", "", ""
+    return (value.mean, value.low, value.high) if value.half is not None else (value.mean, "", "")
 
 
 def csv_tuning(choices: dict[Pair, Choice]) -> str:
@@ -195,14 +239,14 @@ def _csv(header: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
     return buffer.getvalue()
 
 
-def terminal_table(study: Study, found: Sequence[Outcome]) -> Table:
+def terminal_table(study: Study, found: Sequence[Row]) -> Table:
     """Return the main columns for a terminal."""
     shown = ("accuracy", "gain", "worst_10pct", "megabytes")
     table = Table(title=study.question, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for number, header in enumerate(["", "method", *(HEADERS[measure] for measure in shown)]):
         table.add_column(header, justify="left" if number < 2 else "right", no_wrap=True)
-    for o in found:
-        table.add_row(o.condition.name, o.arm.name, *(cell(o, measure) for measure in shown))
+    for row in found:
+        table.add_row(row.condition.name, row.arm.name, *(cell(row, measure) for measure in shown))
     return table
 
 

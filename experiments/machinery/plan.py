@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,10 @@ class Plan:
         self._codes = {pair: run_sha256(base) for pair, base in self.bases.items()}
         self._jobs: dict[tuple[str, object], Job] = {}
 
+    def restrict(self, pairs: Collection[Pair]) -> None:
+        """Leave all other arms out."""
+        self.bases = {pair: base for pair, base in self.bases.items() if pair in pairs}
+
     def check(self) -> None:
         """Prepare all data and raise a UserError if a run is impossible; nothing has been run yet."""
         from fedpers.assembly import check, open_run
@@ -77,17 +81,38 @@ class Plan:
             self._jobs[key] = Job(name, dataclasses.replace(config, out=str(self.folder / name)), code)
         return self._jobs[key]
 
-    def trials(self) -> dict[Pair, dict[Setting, list[Job]]]:
-        """Return the runs that hyper-parameters are chosen on; none where the scale tunes nothing."""
+    def trials(self, kept: Collection[Pair] = ()) -> dict[Pair, dict[Setting, list[Job]]]:
+        """Return the runs that hyper-parameters are chosen on; none where the scale tunes nothing, or for kept rows."""
         seeds = self.scale.tuning_seeds
         if not seeds:
             return {}
-        return {pair: {s: [self.job(pair, s, seed) for seed in seeds] for s in self._grid(pair)} for pair in self.bases}
+        return {
+            pair: {s: [self.job(pair, s, seed) for seed in seeds] for s in self._grid(pair)}
+            for pair in self.bases
+            if pair not in kept
+        }
 
-    def reported(self, choices: dict[Pair, Choice]) -> dict[Pair, dict[int, Job]]:
+    def reported(self, choices: Mapping[Pair, Choice]) -> dict[Pair, dict[int, Job]]:
         """Return the runs that are reported, by seed."""
-        settings = {pair: choices[pair].setting if pair in choices else () for pair in self.bases}
-        return {pair: {s: self.job(pair, settings[pair], s) for s in self.scale.seeds} for pair in self.bases}
+        return {pair: self.jobs(pair, choices, seeds) for pair, seeds in self.seeds(choices).items()}
+
+    def jobs(self, pair: Pair, choices: Mapping[Pair, Choice], seeds: Sequence[int]) -> dict[int, Job]:
+        """Return runs with what tuning chose, by seed."""
+        setting = choices[pair].setting if pair in choices else ()
+        return {seed: self.job(pair, setting, seed) for seed in seeds}
+
+    def seeds(self, choices: Mapping[Pair, Choice]) -> dict[Pair, tuple[int, ...]]:
+        """Return which seeds are reported: further ones of arms that are looked at closely."""
+        best: set[Pair] = set()
+        for condition in self.scale.conditions:
+            scores = {
+                pair: choice.scores.get(choice.setting, -1.0)
+                for pair, choice in choices.items()
+                if pair[0] == condition and not pair[1].closely
+            }
+            best |= {*sorted(scores, key=lambda pair: -scores[pair])[: self.scale.num_best]}
+        more = self.scale.more_seeds
+        return {pair: (*self.scale.seeds, *(more if pair[1].closely or pair in best else ())) for pair in self.bases}
 
     def _grid(self, pair: Pair) -> list[Setting]:
         return tuning.settings(pair[1]) if self.scale.tuning_seeds else [()]
@@ -152,13 +177,13 @@ def choose(trials: dict[Pair, dict[Setting, list[Job]]]) -> dict[Pair, Choice]:
     }
 
 
-def outcomes(reported: dict[Pair, dict[int, Job]], choices: dict[Pair, Choice]) -> list[Outcome]:
+def outcomes(reported: Mapping[Pair, Mapping[int, Job]], choices: Mapping[Pair, Choice]) -> list[Outcome]:
     """Open what was reported, condition by condition, with Local under the same condition as the reference."""
     found = {
         (condition, arm): Outcome(
             arm,
             condition,
-            choices[condition, arm].setting if choices else (),
+            choices[condition, arm].setting if (condition, arm) in choices else (),
             {seed: Run(job.folder) for seed, job in jobs.items() if job.is_done()},
         )
         for (condition, arm), jobs in reported.items()

@@ -16,12 +16,14 @@ class Arm:
         overrides: What distinguishes its runs.
         column: The model that is reported: `personal` or `finetuned`.
         grid: Values to try by key, where the scale tunes; see `experiments.machinery.tuning.settings`.
+        closely: It is always looked at on the scale's further seeds.
     """
 
     name: str
     overrides: Overrides
     column: str = "personal"
     grid: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    closely: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,9 @@ class Scale:
         tuning_seeds: Seeds that hyper-parameters are chosen on; none of those reported. Empty: nothing is tuned.
         tuning: Further overrides of the runs on these seeds, e.g. fewer evaluations.
         tag: Is added to the names of reported runs, where two studies have different ones in one folder.
+        more_seeds: Further seeds that are reported for arms that are looked at closely: those that say so, and under
+            each condition the `num_best` with the highest validation accuracy in tuning.
+        num_best: How many these are.
         newcomer: Returns the arm of an algorithm from outside, by its name; None: this study has no place for it.
     """
 
@@ -62,17 +67,23 @@ class Scale:
     tuning: Overrides = ()
     tag: str = ""
     newcomer: Callable[[str], Arm] | None = None
+    more_seeds: tuple[int, ...] = ()
+    num_best: int = 10
 
     def __post_init__(self) -> None:
         """Keep tuning away from what is reported."""
-        assert not set(self.seeds) & set(self.tuning_seeds), "seeds that are tuned on must not be reported"
+        reported = {*self.seeds, *self.more_seeds}
+        assert not reported & set(self.tuning_seeds), "seeds that are tuned on must not be reported"
         assert len({arm.name for arm in self.arms}) == len(self.arms), "arms have different names"
 
     def num_runs(self) -> int:
-        """Return the number of runs if no two arms share any."""
+        """Return the number of runs if no two arms share any and none that are looked at closely are of the best."""
         settings = [1 + sum(len(values) - 1 for _, values in arm.grid) for arm in self.arms]
         tuning = sum(settings) * len(self.tuning_seeds)
-        return len(self.conditions) * (tuning + len(self.arms) * len(self.seeds))
+        closely = sum(arm.closely for arm in self.arms)
+        closely += min(self.num_best, len(self.arms) - closely) if self.tuning_seeds else 0
+        more = closely * len(self.more_seeds)
+        return len(self.conditions) * (tuning + len(self.arms) * len(self.seeds) + more)
 
 
 @dataclass(frozen=True)
@@ -107,6 +118,7 @@ class Options:
     overrides: Overrides
     command: str
     reuse: bool = False
+    only: tuple[str, ...] = ()
     config_dir: str | None = None
 
 

@@ -5,15 +5,17 @@ Distillation", 2024, https://arxiv.org/abs/2402.10846.
 
 A client's model is L stages; h = s_c(...s_1(x)) is its representation at cut c, f_k(x) its logits. In round t the
 active cut is c_t = set[min((t-1) // interval, |set|-1)], from deep to shallow: stages behind it have been dropped. The
-server owns one head g_c a cut. Nothing but representations, soft labels and labels leaves a client.
+server owns one head g_c a cut.
 
     Client   L_k = CE(f_k(x), y) + λ_ce CE(g_c(h), y) + λ_kl T² KL(q ‖ f_k(x)/T)       g_c frozen
              sends h, p = softmax(f_k(x)/T) and y, by sample or as class means with counts
     Server   L_g = CE(g_c(h), y) + μ T² KL(p ‖ g_c(h)/T)                               on all that was sent, by Adam
              q = softmax(g_c(h)/T), sent back to the client when it is next sampled
 
-The personal model is f_k, or with strategy.vote the mixture of `strategies.fedd2s.vote`, which is our addition; there
-is no global model. The server half is `strategies.fedd2s.server`.
+With strategy.share=weights or both, the stages before the active cut are averaged (`strategies.fedd2s.weights`), which
+is our second reading of what takes part in the federation; with knowledge weights never leave a client, and there is no
+global model. The personal model is f_k, or with strategy.vote the mixture of `strategies.fedd2s.vote`, which is our
+addition. The server half is `strategies.fedd2s.server`.
 
 Deviations: the paper's full text was not at hand. The above is our reading of its abstract and public summaries; the
 form of the losses, the warm-up rule (a head never teaches before it has been trained), the pooling of h before it is
