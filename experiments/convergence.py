@@ -92,7 +92,7 @@ def _mean(first: dict[int, Reached], part: Callable[[Reached], float], form: str
 def _scale(name: str) -> Scale:
     scale = comparison.SCALES[name]
     shown = dataclasses.replace(scale, arms=tuple(arm for arm in scale.arms if arm.name in SHOWN))
-    if name != "laptop":
+    if name in ("smoke", "paper"):
         return shown
     return dataclasses.replace(shown, common=merge(scale.common, ("eval_every=1",)), tag="scored-every-round")
 

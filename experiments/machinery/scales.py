@@ -42,6 +42,38 @@ FASHION_MNIST: Overrides = (
 20 clients with 61 images to train on, 59 to tune on and 60 to test on; five stages, cuts 1 to 4.
 """
 
+CIFAR10_LAPTOP: Overrides = (
+    "dataset=cifar10",
+    "partition.num_clients=20",
+    "splits=[0.4,0.2,0.4]",
+    "model=cnn_unpadded",
+    "model.channels=[16,32]",
+    "model.hidden=[120,84]",
+    "rounds=24",
+    "local_epochs=2",
+    "batch_size=32",
+    "lr=0.02",
+    "momentum=0.9",
+    "eval_every=6",
+    "finetune_epochs=0",
+)
+"""Laptop, on CIFAR-10: a run takes about a minute.
+
+20 clients with 300 images to train on, 150 to tune on and 300 to test on; LeNet-5 with more channels, cuts 1 to 4.
+"""
+
+GLYPHS: Overrides = (
+    "experiment=fedd2s_glyphs",
+    "dataset.num_writers=50",
+    "rounds=30",
+    "eval_every=6",
+    "finetune_epochs=0",
+)
+"""Laptop, on glyphs: a run takes about a minute, nothing is downloaded.
+
+50 writers with 120 characters to train on, 30 to tune on and 50 to test on, of 62 classes; cuts 1 to 3.
+"""
+
 CIFAR: Overrides = ("rounds=100", "eval_every=5", "finetune_epochs=0")
 """Paper: what holds for both datasets."""
 
@@ -55,8 +87,20 @@ THREE_SEEDS = (0, 1, 2)
 FIVE_SEEDS = (0, 1, 2, 3, 4)
 TUNING_SEEDS = (100, 101)
 
-FEDD2S = Arm("FedD2S", ("strategy=fedd2s",))
-OWN_HEADS = Arm("FedD2S, own heads", ("strategy=fedd2s", "strategy.heads=own"))
+FEDD2S = Arm("FedD2S", ("strategy=fedd2s", "strategy.share=knowledge", "strategy.vote=0.0"), closely=True)
+"""The paper's idea as we read it: knowledge alone, and a client predicts with its own model."""
+
+WEIGHTS = Arm("FedD2S, weights", ("strategy=fedd2s", "strategy.share=weights", "strategy.vote=0.0"), closely=True)
+BOTH = Arm("FedD2S, both", ("strategy=fedd2s", "strategy.share=both", "strategy.vote=0.0"), closely=True)
+FEDD2S_PLUS = Arm("FedD2S+", ("strategy=fedd2s", "strategy.share=both", "strategy.vote=validation"), closely=True)
+"""Our additions: shared weights beside knowledge, and the head's vote."""
+
+OWN_HEADS, BOTH_OWN_HEADS, PLUS_OWN_HEADS = (
+    dataclasses.replace(arm, name=f"{arm.name}, own heads", overrides=(*arm.overrides, "strategy.heads=own"))
+    for arm in (FEDD2S, BOTH, FEDD2S_PLUS)
+)
+"""Controls: heads that learn from their own client alone."""
+
 LOCAL = Arm("Local", ("strategy=local",))
 FEDAVG = Arm("FedAvg", ("strategy=fedavg", "finetune_epochs=2"))
 FEDAVG_FT = Arm("FedAvg + FT", ("strategy=fedavg", "finetune_epochs=2"), column="finetuned")
@@ -96,7 +140,10 @@ def _one(name: str, strategy: str, main: str = "", values: Values = ()) -> Metho
 
 
 KNOWN = {
-    "fedd2s": Method((FEDD2S, OWN_HEADS), "strategy.lambda_kl", (0.1, 0.3, 1.0)),
+    "fedd2s": Method(
+        (FEDD2S, OWN_HEADS, BOTH, BOTH_OWN_HEADS, FEDD2S_PLUS, PLUS_OWN_HEADS), "strategy.lambda_kl", (0.1, 0.3, 1.0)
+    ),
+    "fedd2s, weights": Method((WEIGHTS,)),
     "local": Method((LOCAL,)),
     "fedavg": Method((dataclasses.replace(FEDAVG, overrides=("strategy=fedavg",)),)),
     "fedavg+ft": Method((FEDAVG_FT,), "finetune_epochs", (1, 5, 10)),
@@ -129,7 +176,7 @@ KNOWN = {
     "fedrod": _one("FedRoD", "fedrod"),
     "fedtgp": _one("FedTGP", "fedtgp", "max_margin", (1.0, 10.0, 100.0)),
 }
-"""Methods by strategy, in the order of tables: FedD2S and the control, the bars to clear, others."""
+"""Methods by strategy, in the order of tables: FedD2S and its controls, the bars to clear, others."""
 
 _LEFT_OUT = ("fedbn", "flower_")
 """FedBN is FedAvg where models have no BatchNorm; Flower's strategies are other servers for FedAvg's clients."""
@@ -182,6 +229,15 @@ def few_samples(*alphas: float, also: Overrides = ()) -> tuple[Condition, ...]:
         also: Further overrides of each.
     """
     return dirichlet(*alphas, also=merge(FEW_SAMPLES, also))
+
+
+def cifar10_laptop(*alphas: float) -> tuple[Condition, ...]:
+    """Return a condition for each Dirichlet concentration in which every client has 750 images of its own classes."""
+    return dirichlet(*alphas, also=("partition=inner_dirichlet", "partition.samples_per_client=750"))
+
+
+WRITERS = (Condition("natural writers", ("partition=natural",)),)
+"""The one condition on glyphs: a client is a writer."""
 
 
 def cifar(*alphas: float) -> tuple[Condition, ...]:

@@ -158,7 +158,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
 def test_help_says_what_there_is(capsys: Any) -> None:
     assert main(convergence.STUDY, ["--help"]) == 0
     text = capsys.readouterr().out
-    assert "python -m experiments.convergence [scale=smoke|laptop|paper]" in text
+    assert "python -m experiments.convergence [scale=smoke|laptop|cifar10|glyphs|paper]" in text
     assert "runs/experiments/comparison-SCALE" in text
     assert "FedD2S, own heads" in text
 
