@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from fedpers.algorithm import Algorithm, Task
 from fedpers.models.staged import Staged
 from strategies.parts.answers import representations
-from strategies.parts.mixtures import choose_share, mixed
+from strategies.parts.mixtures import Mixture, choose_share
 
 AUTO = "auto"
 
@@ -58,16 +58,14 @@ class KNNPer(Algorithm):
         labels, classes = task.data.train.labels, task.data.num_classes
         answers = Neighbours(model[-1], memory, labels, classes, self.neighbours, self.sigma)
         beside = model.with_head(answers)
-        answers.share = self._choose(task, beside, answers) if self.lambda_knn == AUTO else float(self.lambda_knn)
+        if self.lambda_knn != AUTO:
+            answers.share = float(self.lambda_knn)
+        elif len(task.data.val):
+            answers.share = choose_share(beside, answers, (tenth / 10 for tenth in range(11)), task.data.val)
         return beside
 
-    def _choose(self, task: Task, model: Staged, answers: "Neighbours") -> float:
-        if not len(task.data.val):
-            return answers.share
-        return choose_share(model, answers, (tenth / 10 for tenth in range(11)), task.data.val)
 
-
-class Neighbours(nn.Module):
+class Neighbours(Mixture):
     """A head beside a memory of representations; answers are log-probabilities.
 
     Args:
@@ -79,20 +77,18 @@ class Neighbours(nn.Module):
         sigma: Distance at which a neighbour counts 1/e.
     """
 
-    share = 0.5
-
     def __init__(
         self, head: nn.Module, memory: Tensor, labels: Tensor, num_classes: int, neighbours: int, sigma: float
     ) -> None:
-        """Keep the memory; it is no parameter."""
-        super().__init__()
+        """Keep the memory, which is no parameter; both answers count alike until a share is set."""
+        super().__init__(0.5)
         self.head, self.memory, self.labels, self.num_classes = head, memory, labels, num_classes
         self.neighbours, self.sigma = min(neighbours, len(labels)), sigma
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Return log p(y | x) for representations (n, ...): (n, classes)."""
+    def answers(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the head and the neighbours say of representations (n, ...): both (n, classes)."""
         distances = torch.cdist(hidden.flatten(1), self.memory, compute_mode="donot_use_mm_for_euclid_dist")
         nearest, index = distances.topk(self.neighbours, dim=1, largest=False)
         weights = (-nearest / self.sigma).softmax(1)
         near = weights.new_zeros(len(weights), self.num_classes).scatter_add_(1, self.labels[index], weights)
-        return mixed(self.head(hidden).softmax(1), near, self.share)
+        return self.head(hidden).softmax(1), near

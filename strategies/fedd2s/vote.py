@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fedpers.models.staged import Staged
 from fedpers.training import Split
 from strategies.parts.exchange import View
-from strategies.parts.mixtures import choose_share, mixed
+from strategies.parts.mixtures import Mixture, choose_share
 
 VALIDATION = "validation"
 """The vote that stands for a choice by every client on its validation samples."""
@@ -21,7 +21,7 @@ VOTES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 """What a client chooses from."""
 
 
-class Vote(nn.Module):
+class Vote(Mixture):
     """The stages behind a cut and the head beside them; answers are log-probabilities.
 
     Args:
@@ -33,14 +33,13 @@ class Vote(nn.Module):
 
     def __init__(self, deep: nn.Module, head: nn.Module, view: View, share: float) -> None:
         """Hold both; the head stands still, and is no part of what is fine-tuned."""
-        super().__init__()
-        self.deep, self.share, self._view = deep, share, view
+        super().__init__(share)
+        self.deep, self._view = deep, view
         self._head = (head,)  # in a tuple, so that it is no module of the client's model
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Return log p(y | x) for representations (n, ...): (n, classes)."""
-        own, common = self.deep(hidden).softmax(1), self._head[0](self._view.embed(hidden)).softmax(1)
-        return mixed(own, common, self.share)
+    def answers(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the client's stages and the head say of representations (n, ...): both (n, classes)."""
+        return self.deep(hidden).softmax(1), self._head[0](self._view.embed(hidden)).softmax(1)
 
 
 def with_vote(model: Staged, cut: int, head: nn.Module, view: View, vote: float | str, val: Split) -> Staged:

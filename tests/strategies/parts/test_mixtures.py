@@ -1,16 +1,12 @@
 """Mixtures of probabilities by hand, and the share that validation samples choose."""
 
-import math
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import Tensor, nn
 
+from fedpers.models.staged import Staged
 from fedpers.training import Split
-from strategies.parts.mixtures import choose_share, mixed
-
-ONE = Split(torch.zeros(1, 1), torch.tensor([0]))
+from strategies.parts.mixtures import Mixture, choose_share, mixed
 
 
 def test_probabilities_are_mixed_and_none_is_minus_infinity() -> None:
@@ -20,18 +16,26 @@ def test_probabilities_are_mixed_and_none_is_minus_infinity() -> None:
     assert torch.isfinite(answers).all()
 
 
-class Answers(nn.Module):
-    """Gives class 0 the probability that stands beside the holder's share."""
+class Answers(Mixture):
+    """Two answers, which count how often they are asked for."""
 
-    def __init__(self, holder: SimpleNamespace, by_share: dict[float, float]) -> None:
-        super().__init__()
-        self.holder, self.by_share = holder, by_share
+    def __init__(self, own: float, other: float) -> None:
+        super().__init__(0.5)
+        self.pair, self.asked = [torch.tensor([[p, 1 - p]]) for p in (own, other)], 0
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        p = self.by_share[self.holder.share]
-        return torch.tensor([[math.log(p), math.log(1 - p)]]).expand(len(inputs), 2)
+    def answers(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        self.asked += 1
+        return self.pair[0].expand(len(hidden), 2), self.pair[1].expand(len(hidden), 2)
 
 
-def test_the_smallest_loss_is_chosen_and_of_equals_the_first() -> None:
-    holder = SimpleNamespace(share=0.5)
-    assert choose_share(Answers(holder, {0.0: 0.2, 0.3: 0.7, 0.6: 0.7}), holder, (0.0, 0.3, 0.6), ONE) == 0.3
+@pytest.mark.parametrize(
+    ("own", "other", "label", "share"), [(0.2, 0.7, 0, 0.6), (0.2, 0.7, 1, 0.0), (0.3, 0.3, 0, 0.0)]
+)
+def test_the_smallest_loss_is_chosen_and_of_equals_the_first(
+    own: float, other: float, label: int, share: float
+) -> None:
+    answers = Answers(own, other)
+    model = Staged({"same": nn.Identity(), "answers": answers})
+    assert choose_share(model, answers, (0.0, 0.3, 0.6), Split(torch.zeros(1, 1), torch.tensor([label]))) == share
+    assert answers.asked == 1
+    assert answers.share == 0.5  # the caller sets it
