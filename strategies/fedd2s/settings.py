@@ -41,7 +41,8 @@ class Settings(Algorithm):
         heads: "global" heads learn from all clients; "own": every client gets heads trained on its own knowledge alone,
             which is the control without a federation.
         vote: Weight v of the head's answer beside the client's own when the client predicts; "validation": every client
-            chooses it on its validation samples. 0, what runs of earlier versions had, is the client's model alone.
+            chooses it on its validation samples, or takes 0.3 without any. 0 is the client's model alone; so it is where
+            only weights are shared, for then there are no heads.
         head_hidden: Width of the heads' hidden layer, or one width for each cut of the set; 0 for a linear head.
         head_norm: Put a LayerNorm in front of the heads.
         pool: Feature maps are averaged to at most pool x pool before they are sent.
@@ -95,11 +96,6 @@ class Settings(Algorithm):
             self.require(key, getattr(self, key) >= 0, "at least 0")
         holds = self.vote == VALIDATION if isinstance(self.vote, str) else 0 <= self.vote <= 1
         self.require("vote", holds, "a number from 0 to 1, or validation")
-        if self.vote and not self.shares_knowledge:
-            raise UserError(
-                f"strategy.vote={self.vote} needs heads, which strategy.share=weights does not have. "
-                "Accepted: strategy.share=both, or strategy.vote=0"
-            )
         widths = (self.head_hidden,) if isinstance(self.head_hidden, int) else self.head_hidden
         if min(widths, default=-1) < 0:
             raise UserError(f"strategy.head_hidden={self.head_hidden} is not possible. Accepted: at least 0")
@@ -116,12 +112,11 @@ class Settings(Algorithm):
                 f"strategy.head_hidden={list(self.head_hidden)} does not fit the dropping set {list(cuts)}. "
                 f"Accepted: one width, or {len(cuts)} of them"
             )
-        if not config.splits[1]:
-            for key, value, other in self._seen_on_validation():
-                raise UserError(
-                    f"strategy.{key}={value} needs validation samples, but splits={config.splits}. "
-                    f"Accepted: a share for validation above 0, or {key}={other}"
-                )
+        if not self._sees_validation(config):
+            raise UserError(
+                f"strategy.dropping=adaptive needs validation samples, but splits={config.splits}. "
+                "Accepted: a share for validation above 0, or dropping=schedule"
+            )
 
     def _check_architectures(self, config: Config) -> None:
         if self.shares_weights and len(config.model.get("mixture", ())) > 1:
@@ -131,10 +126,8 @@ class Settings(Algorithm):
                 "Accepted: strategy.share=knowledge, or one model"
             )
 
-    def _seen_on_validation(self) -> list[tuple[str, str, str]]:
-        """Return the keys that have validation samples looked at: key, value, and a value that does without."""
-        keys = (("dropping", "adaptive", "schedule"), ("vote", VALIDATION, "0.3"))
-        return [each for each in keys if getattr(self, each[0]) == each[1]]
+    def _sees_validation(self, config: Config) -> bool:
+        return self.dropping != "adaptive" or config.splits[1] > 0
 
     def cuts(self, num_stages: int) -> tuple[int, ...]:
         """Return the dropping set of a model with this many stages."""
@@ -152,9 +145,8 @@ class Settings(Algorithm):
         return hidden if isinstance(hidden, int) else hidden[self.cuts(num_stages).index(cut)]
 
     def needs(self, config: Config) -> dict[str, Any]:
-        """Return splits with a validation part for adaptive dropping and a vote chosen by it."""
-        lacks = self._seen_on_validation() and not config.splits[1]
-        return {"splits": [0.6, 0.15, 0.25]} if lacks else {}
+        """Return splits with a validation part for adaptive dropping."""
+        return {} if self._sees_validation(config) else {"splits": [0.6, 0.15, 0.25]}
 
     @property
     def shares_knowledge(self) -> bool:

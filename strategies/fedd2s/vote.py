@@ -17,6 +17,9 @@ from strategies.parts.mixtures import Mixture, choose_share
 VALIDATION = "validation"
 """The vote that stands for a choice by every client on its validation samples."""
 
+WITHOUT = 0.3
+"""The vote of a client that has no validation samples to choose by."""
+
 VOTES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 """What a client chooses from."""
 
@@ -51,12 +54,12 @@ def with_vote(model: Staged, cut: int, head: nn.Module, view: View, vote: float 
         head: The head, in evaluation mode or without layers that know another one.
         view: How the federation sees representations.
         vote: v, or "validation": the vote with the smallest loss on the validation samples, of equals the smallest;
-            without samples none.
+            without samples `WITHOUT`.
         val: The validation samples.
     """
     shallow = dict(islice(model.named_children(), cut))
     deep = nn.Sequential(*islice(model.children(), cut, None))
-    answers = Vote(deep, head, view, 0.0 if isinstance(vote, str) else vote)
+    answers = Vote(deep, head, view, WITHOUT if isinstance(vote, str) else vote)
     voting = Staged({**shallow, "vote": answers})
     if vote == VALIDATION and len(val):
         answers.share = choose_share(voting, answers, VOTES, val)

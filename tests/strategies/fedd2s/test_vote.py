@@ -39,9 +39,9 @@ def test_the_head_is_no_part_of_what_is_fine_tuned() -> None:
     assert {id(p) for p in voting.parameters()} == {id(p) for p in model.parameters()}
 
 
-@pytest.mark.parametrize(("val", "share"), [(one(0), 0.0), (one(1), max(VOTES)), (NONE, 0.0)])
+@pytest.mark.parametrize(("val", "share"), [(one(0), 0.0), (one(1), max(VOTES)), (NONE, 0.3)])
 def test_validation_chooses_for_each_client(val: Split, share: float) -> None:
-    """The client's model is sure of class 0, the head leans to class 1; without samples there is no vote."""
+    """The client's model is sure of class 0, the head leans to class 1; without samples it takes what is usual."""
     voting = with_vote(three_parameters(2.0, (1.0, -1.0)), 1, head_with((0.0, 1.0)), VIEW, VALIDATION, val)
     assert voting[-1].share == share
 
@@ -100,9 +100,7 @@ def test_what_is_no_vote(vote: object) -> None:
         make(vote=vote)
 
 
-def test_a_vote_by_validation_needs_samples(config) -> None:
-    without = config("splits=[0.75,0,0.25]")
-    algorithm = make(vote=VALIDATION)
-    with pytest.raises(UserError, match=r"strategy\.vote=validation needs validation samples"):
-        algorithm.check(three_parameters(), without)
-    assert algorithm.needs(without) == {"splits": [0.6, 0.15, 0.25]}
+def test_a_vote_by_validation_is_possible_without_samples(federate) -> None:
+    without = "splits=[0.75,0,0.25]"
+    chosen = federate("strategy=fedd2s", "strategy.vote=validation", without).scores
+    assert chosen.equals(federate("strategy=fedd2s", "strategy.vote=0.3", without).scores)

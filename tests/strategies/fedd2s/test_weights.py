@@ -51,6 +51,11 @@ def test_weights_of_all_stages_without_dropping_are_fedavg(more: list[str], fede
     assert ours.equals(federate("strategy=fedavg", *more).scores)
 
 
+def test_without_heads_there_is_no_vote(federate) -> None:
+    voting = federate("strategy=fedd2s", "strategy.share=weights", "strategy.vote=0.5")
+    assert voting.scores.equals(federate("strategy=fedd2s", "strategy.share=weights").scores)
+
+
 def test_both_with_zero_weights_is_weights(federate) -> None:
     zero = ["strategy.lambda_ce=0", "strategy.lambda_kl=0"]
     both = federate(*BOTH, *zero, *FEW)
@@ -169,9 +174,3 @@ def test_only_weights_can_be_shared_whole(config) -> None:
     for share in ("knowledge", "both"):
         with pytest.raises(UserError, match="the model has no cut 2"):
             make(share=share, dropping_set=(2, 1)).check(three_parameters(), config())
-
-
-@pytest.mark.parametrize("vote", [0.3, "validation"])
-def test_there_is_no_vote_without_heads(vote: object) -> None:
-    with pytest.raises(UserError, match=rf"strategy\.vote={vote} needs heads.*share=both"):
-        make(share="weights", vote=vote)
