@@ -41,7 +41,7 @@ class Settings(Algorithm):
         heads: "global" heads learn from all clients; "own": every client gets heads trained on its own knowledge alone,
             which is the control without a federation.
         vote: Weight v of the head's answer beside the client's own when the client predicts; "validation": every client
-            chooses it on its validation samples, or takes 0.3 without any. 0 is the client's model alone; so it is where
+            chooses it on its validation samples, or takes 0.3 without any. 0: the client's model alone, as it is where
             only weights are shared, for then there are no heads.
         head_hidden: Width of the heads' hidden layer, or one width for each cut of the set; 0 for a linear head.
         head_norm: Put a LayerNorm in front of the heads.
