@@ -14,6 +14,8 @@ from strategies.parts.exchange import SOFT_LABELS, Knowledge, Teacher
 from strategies.parts.heads import frozen_head
 
 HEAD, CUT = "heads/", "control/cut"
+POOLED = "labels/pooled"
+"""How often each class was among the knowledge that the active head last learned from: (classes,)."""
 
 
 def train(settings: Settings, task: Task) -> Update:

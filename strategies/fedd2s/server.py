@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from fedpers import seeds
 from fedpers.algorithm import Aggregated, Purpose, Sent, Server, ServerState, State, mean_by_examples, weights_of
-from strategies.fedd2s.client import CUT, HEAD
+from strategies.fedd2s.client import CUT, HEAD, POOLED
 from strategies.fedd2s.dropping import AdaptiveDropping
 from strategies.fedd2s.settings import Settings
+from strategies.fedd2s.vote import class_counts
 from strategies.parts.exchange import SOFT_LABELS, Knowledge, head_to_train, pooled
 from strategies.parts.heads import copied_weights
 
@@ -40,6 +41,7 @@ class HeadState(ServerState):
     Args:
         shared: The averages of the stages before the active cut, where weights are shared; otherwise nothing.
         heads: Weights of the trained heads, by cut and by owner.
+        pools: How often each class was among the knowledge that each of them last learned from, likewise.
         soft_labels: What a head last said of each client's knowledge.
         dropping: How far adaptive dropping has come.
         dropped: The last averages of stages that have been dropped since.
@@ -47,6 +49,7 @@ class HeadState(ServerState):
     """
 
     heads: dict[int, dict[int, State]]
+    pools: dict[int, dict[int, Tensor]]
     soft_labels: dict[int, SoftLabels]
     dropping: AdaptiveDropping
     dropped: State
@@ -65,7 +68,7 @@ class HeadServer(Server[HeadState]):
 
     def init(self) -> HeadState:
         """Start without any head or average: none is sent before there is one, and clients know the initial weights."""
-        return HeadState({}, {}, {}, AdaptiveDropping(), {}, [])
+        return HeadState({}, {}, {}, {}, AdaptiveDropping(), {}, [])
 
     @cached_property
     def num_stages(self) -> int:
@@ -105,7 +108,7 @@ class HeadServer(Server[HeadState]):
         if head is not None and (a.vote if purpose == "score" else teaches):
             found |= {HEAD + key: tensor.to(a.wire_type) for key, tensor in head.items()}
         if purpose == "score":
-            return found
+            return found | ({POOLED: state.pools[cut][self.owner(client)]} if head is not None and a.vote else {})
         said = self.fresh_soft_labels(state, client, round)
         if said is not None:
             found |= {SOFT_LABELS: said.q.to(a.wire_type), ORIGIN: torch.tensor([said.cut, said.round])}
@@ -137,9 +140,11 @@ class HeadServer(Server[HeadState]):
         cut = self.cut(state, round)
         knowledge = {client: Knowledge.received(each.tensors) for client, each in sent.items()}
         trained: dict[int, nn.Module] = {}
+        pools = {}
         losses = []
         for owner in sorted({self.owner(client) for client in knowledge}):
             rows = pooled([part for client, part in knowledge.items() if self.owner(client) == owner], cut)
+            pools[owner] = class_counts(rows.labels, self.federation.num_classes, rows.counts)
             trained[owner] = self.head(state, cut, owner, rows.h.shape[1])
             stream = seeds.torch_generator(self.federation.config.seed, "server", round=round, client=owner)
             losses.append(self.settings.head_training.fit(trained[owner], rows, stream))
@@ -156,8 +161,9 @@ class HeadServer(Server[HeadState]):
             "head_accuracy": correct / total,
             **({"soft_label_age": sum(ages) / len(ages)} if ages else {}),
         }
-        new = {**state.heads, cut: {**state.heads.get(cut, {}), **heads}}
-        return Aggregated(replace(state, heads=new, soft_labels=soft_labels), diagnostics)
+        every_head = {**state.heads, cut: {**state.heads.get(cut, {}), **heads}}
+        every_pool = {**state.pools, cut: {**state.pools.get(cut, {}), **pools}}
+        return Aggregated(replace(state, heads=every_head, pools=every_pool, soft_labels=soft_labels), diagnostics)
 
     def head(self, state: HeadState, cut: int, owner: int, width: int) -> nn.Module:
         """Return a head as it was left, or as initialized, for training."""

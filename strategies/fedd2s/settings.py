@@ -26,7 +26,8 @@ class Settings(Algorithm):
             its "own", as they were after it last trained.
         dropping: "schedule" drops one cut every interval, "adaptive" when validation accuracy stops rising, "none"
             stays at the first cut of the set.
-        dropping_set: Cuts from deep to shallow; None for every cut of the model.
+        dropping_set: Cuts from deep to shallow; None for every cut of the model or, where weights are shared, for the
+            deeper half of them (of an odd number the larger half): dropping the shallow ones costs more than it gives.
         dropping_interval: Rounds a cut is active; None shares the rounds evenly over the set.
         patience: For adaptive dropping: rounds without a rise.
         min_delta: For adaptive dropping: what counts as a rise of the mean validation accuracy, 0 to 1.
@@ -41,8 +42,9 @@ class Settings(Algorithm):
         heads: "global" heads learn from all clients; "own": every client gets heads trained on its own knowledge alone,
             which is the control without a federation.
         vote: Weight v of the head's answer beside the client's own when the client predicts; "validation": every client
-            chooses it on its validation samples, or takes 0.3 without any. 0: the client's model alone, as it is where
+            chooses it on its validation samples, or takes 0.5 without any. 0: the client's model alone, as it is where
             only weights are shared, for then there are no heads.
+        vote_shift: Correct the head's vote for how often the client meets each class (`strategies.fedd2s.vote`).
         head_hidden: Width of the heads' hidden layer, or one width for each cut of the set; 0 for a linear head.
         head_norm: Put a LayerNorm in front of the heads.
         pool: Feature maps are averaged to at most pool x pool before they are sent.
@@ -84,6 +86,7 @@ class Settings(Algorithm):
     vote: float | str = 0.0
     share: Literal["knowledge", "weights", "both"] = "knowledge"
     trunk: Literal["averaged", "own"] = "averaged"
+    vote_shift: bool = True
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -131,7 +134,10 @@ class Settings(Algorithm):
 
     def cuts(self, num_stages: int) -> tuple[int, ...]:
         """Return the dropping set of a model with this many stages."""
-        return tuple(range(num_stages - 1, 0, -1)) if self.dropping_set is None else self.dropping_set
+        if self.dropping_set is not None:
+            return self.dropping_set
+        every = tuple(range(num_stages - 1, 0, -1))
+        return every[: -(-len(every) // 2)] if self.shares_weights else every
 
     def active_cut(self, round: int, num_rounds: int, num_stages: int) -> int:
         """Return c_t, the cut that is active in round t, counted from 1, unless dropping is adaptive."""

@@ -1,12 +1,17 @@
 """The head's vote: the head of the active cut answers beside the client's own model when the client predicts.
 
-    p(y | x) = (1 - v) softmax(f_k(x)) + v softmax(g_c(h)),    h = s_c(...s_1(x))
+    p(y | x) = (1 - v) softmax(f_k(x)) + v softmax(g_c(h) + log π_k - log π),    h = s_c(...s_1(x))
 
-f_k is the client's model, g_c the server's head at the active cut c, v the vote. The paper, as we read it, has none.
+f_k is the client's model, g_c the server's head at the active cut c, v the vote. The head knows the classes as often as
+they are among all clients, π; Bayes' rule turns its answer into that for a client who meets them as often as π_k says:
+Saerens, Latinne and Decaestecker, "Adjusting the Outputs of a Classifier to New a Priori Probabilities: A Simple
+Procedure", Neural Computation 2002, https://doi.org/10.1162/089976602753284446, Eq. 2.4. The paper of FedD2S, as we
+read it, has no vote.
 """
 
 from itertools import islice
 
+import torch
 from torch import Tensor, nn
 
 from fedpers.models.staged import Staged
@@ -17,10 +22,10 @@ from strategies.parts.mixtures import Mixture, choose_share
 VALIDATION = "validation"
 """The vote that stands for a choice by every client on its validation samples."""
 
-WITHOUT = 0.3
+WITHOUT = 0.5
 """The vote of a client that has no validation samples to choose by."""
 
-VOTES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+VOTES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """What a client chooses from."""
 
 
@@ -32,20 +37,34 @@ class Vote(Mixture):
         head: The server's head: representations as the federation sees them to logits.
         view: How the federation sees them.
         share: The vote v.
+        shift: What is added to the head's logits, (classes,).
     """
 
-    def __init__(self, deep: nn.Module, head: nn.Module, view: View, share: float) -> None:
+    def __init__(self, deep: nn.Module, head: nn.Module, view: View, share: float, shift: Tensor | float) -> None:
         """Hold both; the head stands still, and is no part of what is fine-tuned."""
         super().__init__(share)
-        self.deep, self._view = deep, view
+        self.deep, self._view, self._shift = deep, view, shift
         self._head = (head,)  # in a tuple, so that it is no module of the client's model
 
     def answers(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the client's stages and the head say of representations (n, ...): both (n, classes)."""
-        return self.deep(hidden).softmax(1), self._head[0](self._view.embed(hidden)).softmax(1)
+        common = self._head[0](self._view.embed(hidden)) + self._shift
+        return self.deep(hidden).softmax(1), common.softmax(1)
 
 
-def with_vote(model: Staged, cut: int, head: nn.Module, view: View, vote: float | str, val: Split) -> Staged:
+def label_shift(own: Tensor, pooled: Tensor) -> Tensor:
+    """Return log π_k - log π for counts of a client's and of all clients' labels: (classes,).
+
+    Each class counts one sample more than it has, so that one which a client has not met is not impossible (Laplace's
+    rule of succession).
+    """
+    ours, all_of_them = ((counts + 1.0) / (counts + 1.0).sum() for counts in (own, pooled))
+    return (ours / all_of_them).log()
+
+
+def with_vote(
+    model: Staged, cut: int, head: nn.Module, view: View, vote: float | str, val: Split, shift: Tensor | float = 0.0
+) -> Staged:
     """Return a model in which a head has a vote.
 
     Args:
@@ -56,11 +75,18 @@ def with_vote(model: Staged, cut: int, head: nn.Module, view: View, vote: float 
         vote: v, or "validation": the vote with the smallest loss on the validation samples, of equals the smallest;
             without samples `WITHOUT`.
         val: The validation samples.
+        shift: What is added to the head's logits, (classes,): see `label_shift`.
     """
     shallow = dict(islice(model.named_children(), cut))
     deep = nn.Sequential(*islice(model.children(), cut, None))
-    answers = Vote(deep, head, view, WITHOUT if isinstance(vote, str) else vote)
+    answers = Vote(deep, head, view, WITHOUT if isinstance(vote, str) else vote, shift)
     voting = Staged({**shallow, "vote": answers})
     if vote == VALIDATION and len(val):
         answers.share = choose_share(voting, answers, VOTES, val)
     return voting
+
+
+def class_counts(labels: Tensor, num_classes: int, counts: Tensor | None = None) -> Tensor:
+    """Return how many samples each class has, (classes,), where `counts` samples stand behind each label."""
+    weights = torch.ones_like(labels) if counts is None else counts
+    return torch.zeros(num_classes, dtype=weights.dtype, device=labels.device).index_add_(0, labels, weights)

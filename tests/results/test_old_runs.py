@@ -41,7 +41,7 @@ OVERRIDES = [
 ]
 
 
-LATER = {"vote", "share", "trunk"}
+LATER = {"vote", "share", "trunk", "vote_shift"}
 """Keys of the algorithm that came later; with them today's is another configuration, whatever their values do."""
 
 

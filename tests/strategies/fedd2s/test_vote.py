@@ -10,8 +10,8 @@ from toys import make_task, three_parameters
 
 from fedpers.errors import UserError
 from fedpers.training import Split
-from strategies.fedd2s.client import CUT, HEAD
-from strategies.fedd2s.vote import VALIDATION, VOTES, with_vote
+from strategies.fedd2s.client import CUT, HEAD, POOLED
+from strategies.fedd2s.vote import VALIDATION, VOTES, class_counts, label_shift, with_vote
 from strategies.parts.exchange import Knowledge, View
 from strategies.parts.heads import copied_weights
 
@@ -33,13 +33,26 @@ def test_answers_are_mixed_as_probabilities() -> None:
         torch.testing.assert_close(with_vote(model, 1, head_with((0.0, 1.0)), VIEW, share, NONE)(X), alone)
 
 
+def test_the_head_is_told_how_often_the_client_meets_each_class() -> None:
+    """Own labels 0 0 1, pooled 0 1 1 1 1 1: π_k = (3/5, 2/5), π = (2/8, 6/8), each class with one sample more."""
+    own = class_counts(torch.tensor([0, 0, 1]), 2)
+    pooled = class_counts(torch.tensor([0, 1]), 2, torch.tensor([1, 5]))
+    assert (own.tolist(), pooled.tolist()) == ([2, 1], [1, 5])
+    shift = label_shift(own, pooled)
+    assert shift.exp().tolist() == pytest.approx([(3 / 5) / (2 / 8), (2 / 5) / (6 / 8)])
+    voting = with_vote(three_parameters(2.0), 1, head_with((0.0, 1.0)), VIEW, 1.0, NONE, shift)
+    odds = math.exp(0) * (3 / 5) / (2 / 8), math.exp(2) * (2 / 5) / (6 / 8)  # the head's logits: 0 and 2
+    assert voting(X)[0].exp().tolist() == pytest.approx([each / sum(odds) for each in odds])
+    assert label_shift(pooled, pooled).tolist() == [0, 0]  # own heads learn from their client alone
+
+
 def test_the_head_is_no_part_of_what_is_fine_tuned() -> None:
     model = three_parameters(2.0)
     voting = with_vote(model, 1, head_with((0.0, 1.0)), VIEW, 0.5, NONE)
     assert {id(p) for p in voting.parameters()} == {id(p) for p in model.parameters()}
 
 
-@pytest.mark.parametrize(("val", "share"), [(one(0), 0.0), (one(1), max(VOTES)), (NONE, 0.3)])
+@pytest.mark.parametrize(("val", "share"), [(one(0), 0.0), (one(1), max(VOTES)), (NONE, 0.5)])
 def test_validation_chooses_for_each_client(val: Split, share: float) -> None:
     """The client's model is sure of class 0, the head leans to class 1; without samples it takes what is usual."""
     voting = with_vote(three_parameters(2.0, (1.0, -1.0)), 1, head_with((0.0, 1.0)), VIEW, VALIDATION, val)
@@ -58,7 +71,9 @@ def test_the_head_is_sent_to_be_scored_with_only_if_it_votes() -> None:
         assert set(half.send_to(0, 1, "score")) == {CUT}  # nobody was heard yet
         half.aggregate(1, {0: rows.wire()})
         names = {HEAD + key for key in half.state.heads[1][-1]}
-        assert set(half.send_to(3, 1, "score")) == {CUT} | names
+        assert set(half.send_to(3, 1, "score")) == {CUT, POOLED} | names
+        assert half.send_to(3, 1, "score")[POOLED].tolist() == [1, 0]
+        assert POOLED not in half.send_to(3, 2)
         assert (names <= set(half.send_to(3, 2))) == training
     silent = server(vote=0.0)
     silent.aggregate(1, {0: rows.wire()})
@@ -70,9 +85,12 @@ def test_a_client_without_a_head_has_its_own_model() -> None:
     task = make_task(model, algorithm, [[1.0]], [0], received={CUT: torch.tensor(1)})
     assert algorithm.personalize(task) is task.model
     head = {HEAD + key: tensor for key, tensor in copied_weights(head_with((0.0, 1.0))).items()}
-    task = make_task(model, algorithm, [[1.0]], [0], received={CUT: torch.tensor(1), **head})
-    expected = 0.5 * sigmoid(4) + 0.5 * (1 - sigmoid(2))
-    assert float(algorithm.personalize(task)(X)[0, 0].exp()) == pytest.approx(expected)
+    received = {CUT: torch.tensor(1), POOLED: torch.tensor([1, 1]), **head}
+    task = make_task(model, algorithm, [[1.0]], [0], received=received)
+    for shifted, odds in ((True, 2.0), (False, 1.0)):  # of class 0: own labels (1, 0), with one more (2, 1) of 3
+        common = odds / (odds + math.exp(2))
+        answer = make(vote=0.5, vote_shift=shifted).personalize(task)(X)[0, 0].exp()
+        assert float(answer.detach()) == pytest.approx(0.5 * sigmoid(4) + 0.5 * common)
     assert make(vote=0.0).personalize(task) is task.model
 
 
@@ -103,4 +121,4 @@ def test_what_is_no_vote(vote: object) -> None:
 def test_a_vote_by_validation_is_possible_without_samples(federate) -> None:
     without = "splits=[0.75,0,0.25]"
     chosen = federate("strategy=fedd2s", "strategy.vote=validation", without).scores
-    assert chosen.equals(federate("strategy=fedd2s", "strategy.vote=0.3", without).scores)
+    assert chosen.equals(federate("strategy=fedd2s", "strategy.vote=0.5", without).scores)

@@ -17,6 +17,7 @@ from strategies.parts.exchange import SENT, Knowledge
 
 WEIGHTS = ["strategy=fedd2s", "strategy.share=weights", "strategy.clip_norm=null"]
 BOTH = ["strategy=fedd2s", "strategy.share=both"]
+DROPPING = ["strategy.dropping_set=[2,1]", "strategy.dropping_interval=2"]
 FEW = ["participation=0.5", "unseen=0.25", "rounds=4"]
 
 
@@ -33,7 +34,7 @@ def averages(first: float, second: float) -> State:
 
 def half(**changes: object) -> Half:
     """Return the server half of a model of three stages: cut 2 in rounds 1 and 2, then cut 1."""
-    options = {"share": "weights", "dropping_interval": 2} | changes
+    options = {"share": "weights", "dropping_set": (2, 1), "dropping_interval": 2} | changes
     return Half(make(**options).server(federation(model=four_parameters)))
 
 
@@ -64,7 +65,7 @@ def test_both_with_zero_weights_is_weights(federate) -> None:
 
 
 def test_a_stage_sends_its_weights_until_it_is_dropped(federate) -> None:
-    recorder, run = record(federate, *BOTH, "strategy.dropping_interval=2", "rounds=3")
+    recorder, run = record(federate, *BOTH, *DROPPING, "rounds=3")
     up, down = {}, {}
     for message, reply in zip(recorder.sent, recorder.replies, strict=True):
         round = records.round_of(message.content)
@@ -125,11 +126,11 @@ def test_a_stage_that_enters_later_begins_with_the_clients_own() -> None:
     assert server.aggregate(2, {0: averages(1.0, 2.0)}) == averages(1.0, 2.0)
 
 
-@pytest.mark.parametrize(
-    "options", [[], ["strategy.dropping_set=[1,2]"], ["strategy.vote=validation"], ["unseen=0.25"]]
-)
-def test_clients_that_train_late_or_never_are_served(options: list[str], federate) -> None:
-    run = federate(*BOTH, "participation=0.25", "rounds=6", "strategy.dropping_interval=2", *options)
+@pytest.mark.parametrize("cuts", ["[2,1]", "[1,2]"])
+@pytest.mark.parametrize("options", [[], ["strategy.vote=validation"], ["unseen=0.25"]])
+def test_clients_that_train_late_or_never_are_served(cuts: str, options: list[str], federate) -> None:
+    few = ["participation=0.25", "rounds=6", "strategy.dropping_interval=2"]
+    run = federate(*BOTH, *few, f"strategy.dropping_set={cuts}", *options)
     assert personal(run).loss.notna().all()
     assert set(run.scores.client) == set(range(4))
 
@@ -167,6 +168,15 @@ def test_what_the_batch_norm_policy_keeps_is_neither_sent_nor_overwritten(policy
 def test_models_of_several_architectures_share_no_weights(share: str, federate) -> None:
     with pytest.raises(UserError, match=rf"share={share} averages weights.*agree in what a cut puts out"):
         federate("strategy=fedd2s", f"strategy.share={share}", "model=mixed")
+
+
+@pytest.mark.parametrize(
+    ("stages", "knowledge", "weights"), [(5, (4, 3, 2, 1), (4, 3)), (4, (3, 2, 1), (3, 2)), (2, (1,), (1,))]
+)
+def test_with_shared_weights_the_deeper_half_is_dropped(stages: int, knowledge: object, weights: object) -> None:
+    assert make().cuts(stages) == knowledge
+    assert make(share="weights").cuts(stages) == make(share="both").cuts(stages) == weights
+    assert make(share="both", dropping_set=(2, 1)).cuts(stages) == (2, 1)
 
 
 def test_only_weights_can_be_shared_whole(config) -> None:
