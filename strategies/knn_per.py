@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from fedpers.algorithm import Algorithm, Task
 from fedpers.models.staged import Staged
 from strategies.parts.answers import representations
-from strategies.parts.mixtures import Mixture, choose_share
+from strategies.parts.mixtures import Mixture, answered, least_loss, mixed
 
 AUTO = "auto"
 
@@ -61,7 +61,9 @@ class KNNPer(Algorithm):
         if self.lambda_knn != AUTO:
             answers.share = float(self.lambda_knn)
         elif len(task.data.val):
-            answers.share = choose_share(beside, answers, (tenth / 10 for tenth in range(11)), task.data.val)
+            own, near = answered(beside, answers, task.data.val)
+            shares = (tenth / 10 for tenth in range(11))
+            answers.share = least_loss(((s, mixed(own, near, s)) for s in shares), task.data.val.labels)
         return beside
 
 

@@ -37,6 +37,16 @@ COMMON = [
 MLP = ["model=mlp", "model.hidden=[8,6]"]
 NORMED = ["model=resnet18", "model.norm=batch", "model.width=4", "partition.max_samples=100", "rounds=2"]
 
+PINNED = {
+    "fedd2s": [
+        "strategy.share=knowledge",
+        "strategy.vote=0.0",
+        "strategy.server_batch_size=64",
+        "strategy.server_lr=0.001",
+    ]
+}
+"""What was the default of an algorithm once; with it these numbers have not moved since."""
+
 OPTIONS: dict[str, tuple[str, list[str]]] = {
     "apfl-fixed": ("apfl", ["strategy.adaptive=false"]),
     "fedamp-distance": ("fedamp", ["strategy.attention=distance"]),
@@ -87,13 +97,18 @@ def cases() -> dict[str, list[str]]:
     all_of_them = {name: (name, list[str]()) for name in sorted(group_choices("strategy"))} | OPTIONS
     return {
         name: [
-            *(text for text in COMMON if not any(text.partition("=")[0] == o.partition("=")[0] for o in options)),
+            *(text for text in COMMON if not _names_key_of(text, options)),
             *([] if any(text.startswith("model=") for text in options) else MLP),
             *chosen(strategy),
+            *(pin for pin in PINNED.get(strategy, []) if not _names_key_of(pin, options)),
             *options,
         ]
         for name, (strategy, options) in all_of_them.items()
     }
+
+
+def _names_key_of(text: str, options: list[str]) -> bool:
+    return any(text.partition("=")[0] == option.partition("=")[0] for option in options)
 
 
 def here() -> dict[str, str]:

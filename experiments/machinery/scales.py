@@ -90,6 +90,7 @@ TUNING_SEEDS = (100, 101)
 FEDD2S = Arm("FedD2S", ("strategy=fedd2s", "strategy.share=knowledge", "strategy.vote=0.0"), closely=True)
 """The paper's idea as we read it: knowledge alone, and a client predicts with its own model."""
 
+VOTING = Arm("FedD2S, vote", ("strategy=fedd2s", "strategy.share=knowledge", "strategy.vote=validation"), closely=True)
 WEIGHTS = Arm("FedD2S, weights", ("strategy=fedd2s", "strategy.share=weights", "strategy.vote=0.0"), closely=True)
 BOTH = Arm("FedD2S, both", ("strategy=fedd2s", "strategy.share=both", "strategy.vote=0.0"), closely=True)
 FEDD2S_PLUS = Arm("FedD2S+", ("strategy=fedd2s", "strategy.share=both", "strategy.vote=validation"), closely=True)
@@ -141,7 +142,9 @@ def _one(name: str, strategy: str, main: str = "", values: Values = ()) -> Metho
 
 KNOWN = {
     "fedd2s": Method(
-        (FEDD2S, OWN_HEADS, BOTH, BOTH_OWN_HEADS, FEDD2S_PLUS, PLUS_OWN_HEADS), "strategy.lambda_kl", (0.1, 0.3, 1.0)
+        (FEDD2S, OWN_HEADS, VOTING, BOTH, BOTH_OWN_HEADS, FEDD2S_PLUS, PLUS_OWN_HEADS),
+        "strategy.lambda_kl",
+        (0.1, 0.3, 1.0),
     ),
     "fedd2s, weights": Method((WEIGHTS,)),
     "local": Method((LOCAL,)),

@@ -25,14 +25,12 @@ sent and all defaults are ours. KL(q ‖ f) stands for the cross-entropy with ta
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from fedpers.algorithm import WEIGHTS, Federation, Server, Task, Update
 from fedpers.models.staged import Staged
 from strategies.fedd2s.client import CUT, HEAD, POOLED, train
 from strategies.fedd2s.server import HeadServer
 from strategies.fedd2s.settings import Settings
-from strategies.fedd2s.vote import class_counts, label_shift, with_vote
+from strategies.fedd2s.vote import Rule, class_counts, label_shift, with_vote
 from strategies.fedd2s.weights import load_averages
 from strategies.parts.heads import frozen_head
 
@@ -72,12 +70,7 @@ class FedD2S(Settings):
         head = frozen_head(task.received, HEAD) if self.vote else None
         if head is None:
             return task.model
-        view, cut, shift = self.view(task.config.seed), int(task.received[CUT]), self.shift(task)
-        return with_vote(task.model, cut, head, view, self.vote, task.data.val, shift)
-
-    def shift(self, task: Task) -> Tensor | float:
-        """Return what corrects the head's vote for how often the client meets each class."""
-        if not self.vote_shift:
-            return 0.0
+        view, cut, rule = self.view(task.config.seed), int(task.received[CUT]), Rule(self.vote, self.vote_shift)
         own = class_counts(task.data.train.labels, task.data.num_classes)
-        return label_shift(own, task.received[POOLED])
+        shift = label_shift(own, task.received[POOLED])
+        return with_vote(task.model, cut, head, view, rule, task.data.val, shift)

@@ -44,7 +44,8 @@ class Settings(Algorithm):
         vote: Weight v of the head's answer beside the client's own when the client predicts; "validation": every client
             chooses it on its validation samples, or takes 0.5 without any. 0: the client's model alone, as it is where
             only weights are shared, for then there are no heads.
-        vote_shift: Correct the head's vote for how often the client meets each class (`strategies.fedd2s.vote`).
+        vote_shift: How far the head's vote is corrected for how often the client meets each class, from 0 to 1, or
+            "validation": chosen with the vote, 1 without samples.
         head_hidden: Width of the heads' hidden layer, or one width for each cut of the set; 0 for a linear head.
         head_norm: Put a LayerNorm in front of the heads.
         pool: Feature maps are averaged to at most pool x pool before they are sent.
@@ -86,7 +87,7 @@ class Settings(Algorithm):
     vote: float | str = 0.0
     share: Literal["knowledge", "weights", "both"] = "knowledge"
     trunk: Literal["averaged", "own"] = "averaged"
-    vote_shift: bool = True
+    vote_shift: float | str = VALIDATION
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -97,8 +98,10 @@ class Settings(Algorithm):
             self.require(key, value is None or value > 0, "a number above 0")
         for key in ("lambda_ce", "lambda_kl", "mu", "min_delta", "knowledge_noise"):
             self.require(key, getattr(self, key) >= 0, "at least 0")
-        holds = self.vote == VALIDATION if isinstance(self.vote, str) else 0 <= self.vote <= 1
-        self.require("vote", holds, "a number from 0 to 1, or validation")
+        for key in ("vote", "vote_shift"):
+            value = getattr(self, key)
+            holds = value == VALIDATION if isinstance(value, str) else 0 <= value <= 1
+            self.require(key, holds, "a number from 0 to 1, or validation")
         widths = (self.head_hidden,) if isinstance(self.head_hidden, int) else self.head_hidden
         if min(widths, default=-1) < 0:
             raise UserError(f"strategy.head_hidden={self.head_hidden} is not possible. Accepted: at least 0")

@@ -1,6 +1,7 @@
 """Two answers as one: a mixture of probabilities, and the share in it that a client's validation samples choose."""
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,8 @@ from torch import Tensor, nn
 
 from fedpers.models.staged import Staged
 from fedpers.training import Split, collect
+
+T = TypeVar("T")
 
 
 class Mixture(nn.Module):
@@ -38,16 +41,25 @@ def mixed(own: Tensor, other: Tensor, share: float) -> Tensor:
 
 
 @torch.no_grad()
-def choose_share(model: Staged, mixture: Mixture, shares: Iterable[float], val: Split) -> float:
-    """Return the share with the smallest loss on validation samples, of equals the first.
+def answered(model: Staged, mixture: Mixture, data: Split) -> tuple[Tensor, Tensor]:
+    """Return both answers to all samples, (n, classes) each, in evaluation mode.
 
     Args:
-        model: The model, whose last stage is the mixture: it answers once, whatever is tried.
+        model: The model, whose last stage is the mixture.
         mixture: That stage.
-        shares: What is tried.
-        val: The validation samples, at least one.
+        data: The samples, at least one.
     """
     model.eval()
-    own, other = collect(lambda inputs: mixture.answers(model.run_to(inputs, len(model) - 1)), val)
-    losses = {s: float(F.cross_entropy(mixed(own, other, s), val.labels, reduction="sum")) for s in shares}
-    return min(losses, key=lambda share: losses[share])
+    own, other = collect(lambda inputs: mixture.answers(model.run_to(inputs, len(model) - 1)), data)
+    return own, other
+
+
+def least_loss(candidates: Iterable[tuple[T, Tensor]], labels: Tensor) -> T:
+    """Return the candidate with the smallest cross-entropy, of equals the first.
+
+    Args:
+        candidates: Each with its answers: log-probabilities (n, classes).
+        labels: The labels (n,).
+    """
+    losses = ((float(F.cross_entropy(answers, labels, reduction="sum")), each) for each, answers in candidates)
+    return min(losses, key=lambda pair: pair[0])[1]

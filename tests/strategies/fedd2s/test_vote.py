@@ -11,12 +11,13 @@ from toys import make_task, three_parameters
 from fedpers.errors import UserError
 from fedpers.training import Split
 from strategies.fedd2s.client import CUT, HEAD, POOLED
-from strategies.fedd2s.vote import VALIDATION, VOTES, class_counts, label_shift, with_vote
+from strategies.fedd2s.vote import SHIFTS, VALIDATION, VOTES, Rule, class_counts, label_shift, with_vote
 from strategies.parts.exchange import Knowledge, View
 from strategies.parts.heads import copied_weights
 
 VIEW = View(pool=4, projection=None, temperature=2.0, seed=0)
 X = torch.tensor([[1.0]])
+NO_SHIFT = torch.zeros(2)
 NONE = Split(torch.zeros(0, 1), torch.zeros(0, dtype=torch.int64))
 
 
@@ -26,11 +27,13 @@ def one(label: int) -> Split:
 
 def test_answers_are_mixed_as_probabilities() -> None:
     model = three_parameters(2.0, (1.0, -1.0))  # h = 2, logits 2 and -2
-    voting = with_vote(model, 1, head_with((0.0, 1.0)), VIEW, 0.25, NONE)  # the head's logits: 0 and 2
+    head = head_with((0.0, 1.0))  # logits 0 and 2
+    voting = with_vote(model, 1, head, VIEW, Rule(0.25, 1.0), NONE, NO_SHIFT)
     expected = 0.75 * sigmoid(4) + 0.25 * (1 - sigmoid(2))
     assert voting(X)[0].exp().tolist() == pytest.approx([expected, 1 - expected])
     for share, alone in ((0.0, model(X).log_softmax(1)), (1.0, torch.tensor([[0.0, 2.0]]).log_softmax(1))):
-        torch.testing.assert_close(with_vote(model, 1, head_with((0.0, 1.0)), VIEW, share, NONE)(X), alone)
+        voting = with_vote(model, 1, head, VIEW, Rule(share, 1.0), NONE, NO_SHIFT)
+        torch.testing.assert_close(voting(X), alone)
 
 
 def test_the_head_is_told_how_often_the_client_meets_each_class() -> None:
@@ -40,7 +43,7 @@ def test_the_head_is_told_how_often_the_client_meets_each_class() -> None:
     assert (own.tolist(), pooled.tolist()) == ([2, 1], [1, 5])
     shift = label_shift(own, pooled)
     assert shift.exp().tolist() == pytest.approx([(3 / 5) / (2 / 8), (2 / 5) / (6 / 8)])
-    voting = with_vote(three_parameters(2.0), 1, head_with((0.0, 1.0)), VIEW, 1.0, NONE, shift)
+    voting = with_vote(three_parameters(2.0), 1, head_with((0.0, 1.0)), VIEW, Rule(1.0, 1.0), NONE, shift)
     odds = math.exp(0) * (3 / 5) / (2 / 8), math.exp(2) * (2 / 5) / (6 / 8)  # the head's logits: 0 and 2
     assert voting(X)[0].exp().tolist() == pytest.approx([each / sum(odds) for each in odds])
     assert label_shift(pooled, pooled).tolist() == [0, 0]  # own heads learn from their client alone
@@ -48,20 +51,32 @@ def test_the_head_is_told_how_often_the_client_meets_each_class() -> None:
 
 def test_the_head_is_no_part_of_what_is_fine_tuned() -> None:
     model = three_parameters(2.0)
-    voting = with_vote(model, 1, head_with((0.0, 1.0)), VIEW, 0.5, NONE)
+    voting = with_vote(model, 1, head_with((0.0, 1.0)), VIEW, Rule(0.5, 0.0), NONE, NO_SHIFT)
     assert {id(p) for p in voting.parameters()} == {id(p) for p in model.parameters()}
 
 
 @pytest.mark.parametrize(("val", "share"), [(one(0), 0.0), (one(1), max(VOTES)), (NONE, 0.5)])
 def test_validation_chooses_for_each_client(val: Split, share: float) -> None:
     """The client's model is sure of class 0, the head leans to class 1; without samples it takes what is usual."""
-    voting = with_vote(three_parameters(2.0, (1.0, -1.0)), 1, head_with((0.0, 1.0)), VIEW, VALIDATION, val)
-    assert voting[-1].share == share
+    model, head = three_parameters(2.0, (1.0, -1.0)), head_with((0.0, 1.0))
+    assert with_vote(model, 1, head, VIEW, Rule(VALIDATION, 0.0), val, NO_SHIFT)[-1].share == share
+
+
+@pytest.mark.parametrize(("val", "strength"), [(one(0), 1.0), (one(1), 0.0), (NONE, 1.0)])
+def test_validation_chooses_how_far_the_head_is_corrected(val: Split, strength: float) -> None:
+    """The client meets class 0 more often; of one sample of class 1 the head says more as it is."""
+    shift = torch.tensor([1.0, -1.0])
+    voting = with_vote(three_parameters(), 1, head_with((0.0, 0.0)), VIEW, Rule(0.5, VALIDATION), val, shift)
+    assert voting[-1].shift.tolist() == [strength, -strength]
+    assert voting[-1].share == 0.5
 
 
 def test_of_equal_votes_the_smallest_is_chosen() -> None:
-    voting = with_vote(three_parameters(2.0, (0.0, 0.0)), 1, head_with((0.0, 0.0)), VIEW, VALIDATION, one(1))
+    rule = Rule(VALIDATION, VALIDATION)
+    voting = with_vote(three_parameters(2.0, (0.0, 0.0)), 1, head_with((0.0, 0.0)), VIEW, rule, one(1), NO_SHIFT)
     assert voting[-1].share == 0
+    assert rule.candidates()[0] == (0, 1)
+    assert len(rule.candidates()) == len(VOTES) * len(SHIFTS)
 
 
 def test_the_head_is_sent_to_be_scored_with_only_if_it_votes() -> None:
@@ -87,9 +102,9 @@ def test_a_client_without_a_head_has_its_own_model() -> None:
     head = {HEAD + key: tensor for key, tensor in copied_weights(head_with((0.0, 1.0))).items()}
     received = {CUT: torch.tensor(1), POOLED: torch.tensor([1, 1]), **head}
     task = make_task(model, algorithm, [[1.0]], [0], received=received)
-    for shifted, odds in ((True, 2.0), (False, 1.0)):  # of class 0: own labels (1, 0), with one more (2, 1) of 3
+    for strength, odds in ((1.0, 2.0), (0.5, 2**0.5), (0.0, 1.0)):  # of class 0: own labels, with one more, 2 and 1
         common = odds / (odds + math.exp(2))
-        answer = make(vote=0.5, vote_shift=shifted).personalize(task)(X)[0, 0].exp()
+        answer = make(vote=0.5, vote_shift=strength).personalize(task)(X)[0, 0].exp()
         assert float(answer.detach()) == pytest.approx(0.5 * sigmoid(4) + 0.5 * common)
     assert make(vote=0.0).personalize(task) is task.model
 
@@ -114,8 +129,9 @@ def test_it_votes_beside_other_options(options: list[str], federate) -> None:
 
 @pytest.mark.parametrize("vote", [-0.1, 1.1, "val"])
 def test_what_is_no_vote(vote: object) -> None:
-    with pytest.raises(UserError, match=r"strategy\.vote=.* Accepted: a number from 0 to 1, or validation"):
-        make(vote=vote)
+    for key in ("vote", "vote_shift"):
+        with pytest.raises(UserError, match=rf"strategy\.{key}=.* Accepted: a number from 0 to 1, or validation"):
+            make(**{key: vote})
 
 
 def test_a_vote_by_validation_is_possible_without_samples(federate) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from fedpers.models.staged import Staged
 from fedpers.training import Split
-from strategies.parts.mixtures import Mixture, choose_share, mixed
+from strategies.parts.mixtures import Mixture, answered, least_loss, mixed
 
 
 def test_probabilities_are_mixed_and_none_is_minus_infinity() -> None:
@@ -17,25 +17,28 @@ def test_probabilities_are_mixed_and_none_is_minus_infinity() -> None:
 
 
 class Answers(Mixture):
-    """Two answers, which count how often they are asked for."""
-
-    def __init__(self, own: float, other: float) -> None:
-        super().__init__(0.5)
-        self.pair, self.asked = [torch.tensor([[p, 1 - p]]) for p in (own, other)], 0
+    """Says of each sample what it is, and that less what is missing to one."""
 
     def answers(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        self.asked += 1
-        return self.pair[0].expand(len(hidden), 2), self.pair[1].expand(len(hidden), 2)
+        own = torch.cat([hidden, 1 - hidden], 1)
+        return own, own.flip(1)
 
 
-@pytest.mark.parametrize(
-    ("own", "other", "label", "share"), [(0.2, 0.7, 0, 0.6), (0.2, 0.7, 1, 0.0), (0.3, 0.3, 0, 0.0)]
-)
-def test_the_smallest_loss_is_chosen_and_of_equals_the_first(
-    own: float, other: float, label: int, share: float
-) -> None:
-    answers = Answers(own, other)
-    model = Staged({"same": nn.Identity(), "answers": answers})
-    assert choose_share(model, answers, (0.0, 0.3, 0.6), Split(torch.zeros(1, 1), torch.tensor([label]))) == share
-    assert answers.asked == 1
-    assert answers.share == 0.5  # the caller sets it
+def test_both_answers_to_all_samples() -> None:
+    answers = Answers(0.25)
+    model = Staged({"halved": nn.Linear(1, 1), "answers": answers})
+    with torch.no_grad():
+        model[0].weight.fill_(0.5)
+        model[0].bias.zero_()
+    inputs = torch.tensor([[0.2], [0.8]])
+    own, other = answered(model, answers, Split(inputs, torch.tensor([0, 1])))
+    torch.testing.assert_close(own, torch.tensor([[0.1, 0.9], [0.4, 0.6]]))
+    torch.testing.assert_close(other, own.flip(1))
+    torch.testing.assert_close(model(inputs), mixed(own, other, 0.25))
+
+
+@pytest.mark.parametrize(("label", "best"), [(0, "second"), (1, "first")])
+def test_the_smallest_loss_is_chosen_and_of_equals_the_first(label: int, best: str) -> None:
+    candidates = {"first": [0.2, 0.8], "second": [0.7, 0.3], "third": [0.7, 0.3]}
+    tried = ((name, torch.tensor([answers]).log()) for name, answers in candidates.items())
+    assert least_loss(tried, torch.tensor([label])) == best
