@@ -22,7 +22,7 @@ CHANGES = (
     "head_norm=false",
     "heads=own",
 )
-ARMS = (FEDD2S, *(Arm(change, ("strategy=fedd2s", f"strategy.{change}")) for change in CHANGES), LOCAL)
+ARMS = (FEDD2S, *(Arm(change, (*FEDD2S.overrides, f"strategy.{change}")) for change in CHANGES), LOCAL)
 
 SCALES = {"smoke": smoke(ARMS), "laptop": laptop(ARMS), "paper": paper(ARMS)}
 

@@ -4,7 +4,7 @@ import sys
 
 from experiments.machinery import figures
 from experiments.machinery.command import main
-from experiments.machinery.scales import LOCAL, laptop, paper, smoke
+from experiments.machinery.scales import FEDD2S, LOCAL, laptop, paper, smoke
 from experiments.machinery.study import Arm, Study
 
 
@@ -12,11 +12,11 @@ def arms(*intervals: int) -> tuple[Arm, ...]:
     """Return FedD2S with each interval, adaptive, without dropping, and Local."""
     return (
         *(
-            Arm(f"every {n} round{'s' * (n > 1)}", ("strategy=fedd2s", f"strategy.dropping_interval={n}"))
+            Arm(f"every {n} round{'s' * (n > 1)}", (*FEDD2S.overrides, f"strategy.dropping_interval={n}"))
             for n in intervals
         ),
-        Arm("adaptive", ("strategy=fedd2s", "strategy.dropping=adaptive")),
-        Arm("no dropping", ("strategy=fedd2s", "strategy.dropping=none")),
+        Arm("adaptive", (*FEDD2S.overrides, "strategy.dropping=adaptive")),
+        Arm("no dropping", (*FEDD2S.overrides, "strategy.dropping=none")),
         LOCAL,
     )
 

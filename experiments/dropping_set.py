@@ -4,7 +4,7 @@ import sys
 
 from experiments.machinery import figures
 from experiments.machinery.command import main
-from experiments.machinery.scales import LOCAL, laptop, paper, smoke
+from experiments.machinery.scales import FEDD2S, LOCAL, laptop, paper, smoke
 from experiments.machinery.study import Arm, Study
 
 
@@ -13,7 +13,7 @@ def through(*cuts: int) -> Arm:
     way = " → ".join(map(str, cuts)) if len(cuts) > 1 else f"{cuts[0]} only"
     staying = ("strategy.dropping=none",) if len(cuts) == 1 else ()
     chosen = f"strategy.dropping_set=[{','.join(map(str, cuts))}]"
-    return Arm(f"cut {way}" if len(cuts) == 1 else f"cuts {way}", ("strategy=fedd2s", chosen, *staying))
+    return Arm(f"cut {way}" if len(cuts) == 1 else f"cuts {way}", (*FEDD2S.overrides, chosen, *staying))
 
 
 ARMS = (

@@ -53,7 +53,8 @@ def test_every_strategy_runs_on_another_device(name: str, federate, pretend) -> 
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["strategy=fedd2s", "model=mixed", "strategy.projection=16", "strategy.knowledge_noise=0.1"],
+        ["strategy=fedd2s", "strategy.share=knowledge", "model=mixed", "strategy.projection=16"],
+        ["strategy=fedd2s", "strategy.knowledge_noise=0.1"],
         ["strategy=fedd2s", "strategy.knowledge=class_means", "strategy.heads=own", "strategy.wire=float16"],
         ["strategy=fedavg", "model=resnet18", "partition.max_samples=40", "batch_norm=reset"],
     ],

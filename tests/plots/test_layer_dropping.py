@@ -198,6 +198,8 @@ def test_a_figure_for_each_run_that_drops_and_none_for_others(tmp_path: Path) ->
 
 
 def test_a_real_run_is_drawn(federate, tmp_path: Path) -> None:
-    run = federate("strategy=fedd2s", "strategy.dropping_interval=1", "participation=0.5")
+    run = federate(
+        "strategy=fedd2s", "strategy.dropping_set=[2,1]", "strategy.dropping_interval=1", "participation=0.5"
+    )
     assert layer_dropping.drops(run) == [2]
     assert len(layer_dropping.draw([run, federate("strategy=local")], tmp_path / "figures")) == 2

@@ -38,6 +38,8 @@ OVERRIDES = [
     "rounds=3",
     "batch_size=8",
     "finetune_epochs=1",
+    "strategy.server_batch_size=64",
+    "strategy.server_lr=0.001",
 ]
 
 

@@ -8,12 +8,15 @@ from fedpers.training import Split
 from strategies.fedd2s import FedD2S
 from strategies.parts.heads import make_head
 
+KNOWLEDGE = ["strategy=fedd2s", "strategy.share=knowledge", "strategy.vote=0.0"]
+"""FedD2S without what we added: no shared weights, no vote."""
+
 ONE = Split(torch.tensor([[1.0]]), torch.tensor([0]))
 
 
 def make(**changes: object) -> FedD2S:
-    """Build FedD2S with the defaults of its YAML file but for some changes."""
-    algorithm = from_yaml("fedd2s", **changes)
+    """Build FedD2S with knowledge alone and the defaults of its YAML file but for some changes."""
+    algorithm = from_yaml("fedd2s", **({"share": "knowledge", "vote": 0.0} | changes))
     assert isinstance(algorithm, FedD2S)
     return algorithm
 

@@ -1,5 +1,7 @@
 """Adaptive dropping: on a scripted sequence, then in a run."""
 
+from fedd2s_toys import KNOWLEDGE
+
 from strategies.fedd2s.dropping import AdaptiveDropping
 
 
@@ -20,7 +22,7 @@ def test_adaptive_dropping_on_a_scripted_sequence() -> None:
 def test_adaptive_dropping_in_a_run(federate) -> None:
     """A rise of more than 1 is impossible, so with patience 1 a cut is dropped after every round from the second on."""
     adaptive = [
-        "strategy=fedd2s",
+        *KNOWLEDGE,
         "strategy.dropping=adaptive",
         "strategy.patience=1",
         "strategy.min_delta=2",

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from fedd2s_toys import head_with, server
+from fedd2s_toys import KNOWLEDGE, head_with, server
 from federations import record, serve
 
 from fedpers.algorithm import State
@@ -62,7 +62,7 @@ def test_own_heads_learn_from_their_client_alone() -> None:
 
 def test_untrained_head_never_teaches(federate) -> None:
     """A head is sent only from the second round of its cut on."""
-    recorder, _ = record(federate, "strategy=fedd2s", "strategy.dropping_interval=2", "rounds=4")
+    recorder, _ = record(federate, *KNOWLEDGE, "strategy.dropping_interval=2", "rounds=4")
     by_round: dict[int, set[tuple[int, bool]]] = {}
     for message in recorder.sent:
         own = message.content.array_records[records.OWN]
@@ -74,7 +74,7 @@ def test_untrained_head_never_teaches(federate) -> None:
 
 def test_feedback_chooses_what_is_sent(federate) -> None:
     def kinds(feedback: str) -> set[str]:
-        traffic = federate("strategy=fedd2s", f"strategy.feedback={feedback}", "strategy.dropping=none").traffic
+        traffic = federate(*KNOWLEDGE, f"strategy.feedback={feedback}", "strategy.dropping=none").traffic
         return set(traffic[(traffic.direction == "down") & (traffic.phase == "train")].kind)
 
     assert kinds("both") == {"heads", "soft_labels", "control"}
@@ -83,7 +83,7 @@ def test_feedback_chooses_what_is_sent(federate) -> None:
 
 
 def test_a_client_that_was_away_is_served_its_old_soft_labels(federate) -> None:
-    recorder, _ = record(federate, "strategy=fedd2s", "participation=0.5", "rounds=6")
+    recorder, _ = record(federate, *KNOWLEDGE, "participation=0.5", "rounds=6")
     trained: set[int] = set()
     for message in recorder.sent:
         client = message.metadata.dst_node_id
@@ -95,7 +95,7 @@ def test_a_client_that_was_away_is_served_its_old_soft_labels(federate) -> None:
 
 def test_own_heads_are_no_federation(federate) -> None:
     """A client's model with heads of its own does not depend on who else takes part."""
-    own = ["strategy=fedd2s", "strategy.heads=own", "rounds=2", "strategy.dropping=none"]
+    own = [*KNOWLEDGE, "strategy.heads=own", "rounds=2", "strategy.dropping=none"]
     recorder, _ = record(federate, *own)
     sizes = {}
     for message in recorder.sent:
@@ -108,14 +108,14 @@ def test_own_heads_are_no_federation(federate) -> None:
 
 
 def test_one_client_alone_owns_the_global_head(federate) -> None:
-    one = ["strategy=fedd2s", "partition.num_clients=1"]
+    one = [*KNOWLEDGE, "partition.num_clients=1"]
     alone, together = federate(*one, "strategy.heads=own").scores, federate(*one).scores
     assert alone[["round", "split"]].equals(together[["round", "split"]])
     assert (alone.accuracy - together.accuracy).abs().max() < 0.2  # another batch order, the same algorithm
 
 
 def test_soft_labels_carry_their_origin_and_grow_old(federate) -> None:
-    recorder, run = record(federate, "strategy=fedd2s", "participation=0.5", "rounds=6", "strategy.dropping_interval=2")
+    recorder, run = record(federate, *KNOWLEDGE, "participation=0.5", "rounds=6", "strategy.dropping_interval=2")
     last: dict[int, int] = {}
     ages: dict[int, list[int]] = {}
     for message in recorder.sent:
@@ -134,7 +134,7 @@ def test_soft_labels_carry_their_origin_and_grow_old(federate) -> None:
 
 
 def test_soft_labels_that_are_too_old_are_not_sent(federate) -> None:
-    recorder, _ = record(federate, "strategy=fedd2s", "participation=0.5", "rounds=6", "strategy.soft_label_max_age=1")
+    recorder, _ = record(federate, *KNOWLEDGE, "participation=0.5", "rounds=6", "strategy.soft_label_max_age=1")
     origins = [
         (records.round_of(m.content), records.from_record(m.content.array_records[records.OWN]).get(ORIGIN))
         for m in recorder.sent
@@ -145,9 +145,7 @@ def test_soft_labels_that_are_too_old_are_not_sent(federate) -> None:
 
 
 def test_head_widths_by_cut(federate) -> None:
-    recorder, _ = record(
-        federate, "strategy=fedd2s", "strategy.head_hidden=[5,0]", "strategy.dropping_interval=2", "rounds=4"
-    )
+    recorder, _ = record(federate, *KNOWLEDGE, "strategy.head_hidden=[5,0]", "strategy.dropping_interval=2", "rounds=4")
     shapes = {}
     for message in recorder.sent:
         own = message.content.array_records[records.OWN]
@@ -156,12 +154,12 @@ def test_head_widths_by_cut(federate) -> None:
     norm = {"norm.weight": (8,), "norm.bias": (8,)}
     assert shapes[4] == {**norm, "logits.weight": (10, 8), "logits.bias": (10,)}
     with pytest.raises(UserError, match=r"head_hidden=\[5\].*2 of them"):
-        federate("strategy=fedd2s", "strategy.head_hidden=[5]")
+        federate(*KNOWLEDGE, "strategy.head_hidden=[5]")
 
 
 def test_cuts_that_disagree_need_a_projection(config, tmp_path) -> None:
     def run(name: str, *overrides: str) -> Run:
-        settings = config("strategy=fedd2s", "strategy.dropping_set=[1]", f"out={tmp_path / name}", *overrides)
+        settings = config(*KNOWLEDGE, "strategy.dropping_set=[1]", f"out={tmp_path / name}", *overrides)
         mixture = [{"_target_": "fedpers.models.mlp.mlp", "hidden": [width, 6]} for width in (8, 9)]
         return serve(dataclasses.replace(settings, model={"mixture": mixture}))
 

@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from fedd2s_toys import make
+from fedd2s_toys import KNOWLEDGE, make
 from toys import three_parameters
 
 from fedpers.errors import UserError
@@ -48,7 +48,7 @@ def test_impossible_values_are_named(bad: dict) -> None:
 
 def test_adaptive_dropping_needs_validation(federate) -> None:
     with pytest.raises(UserError, match="needs validation samples"):
-        federate("strategy=fedd2s", "strategy.dropping=adaptive", "splits=[0.75,0,0.25]")
+        federate(*KNOWLEDGE, "strategy.dropping=adaptive", "splits=[0.75,0,0.25]")
 
 
 def test_adaptive_dropping_says_what_it_needs(config) -> None:

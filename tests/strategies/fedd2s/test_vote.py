@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from by_hand import sigmoid
-from fedd2s_toys import head_with, make, server
+from fedd2s_toys import KNOWLEDGE, head_with, make, server
 from toys import make_task, three_parameters
 
 from fedpers.errors import UserError
@@ -111,7 +111,7 @@ def test_a_client_without_a_head_has_its_own_model() -> None:
 
 @pytest.mark.parametrize("vote", ["0.4", "validation"])
 def test_a_vote_changes_what_is_deployed_and_nothing_else(vote: str, federate) -> None:
-    plain, voting = federate("strategy=fedd2s"), federate("strategy=fedd2s", f"strategy.vote={vote}")
+    plain, voting = federate(*KNOWLEDGE), federate(*KNOWLEDGE, f"strategy.vote={vote}")
     assert not plain.scores.equals(voting.scores)
     assert plain.diagnostics.equals(voting.diagnostics)
     kept = ["round", "client", "direction", "kind", "bytes"]
@@ -122,7 +122,7 @@ def test_a_vote_changes_what_is_deployed_and_nothing_else(vote: str, federate) -
 
 @pytest.mark.parametrize("options", [["model=mixed", "strategy.projection=4"], ["strategy.heads=own"], ["unseen=0.25"]])
 def test_it_votes_beside_other_options(options: list[str], federate) -> None:
-    run = federate("strategy=fedd2s", "strategy.vote=0.5", "participation=0.5", "finetune_epochs=1", *options)
+    run = federate(*KNOWLEDGE, "strategy.vote=0.5", "participation=0.5", "finetune_epochs=1", *options)
     assert run.scores.loss.notna().all()
     assert set(run.scores.client) == set(range(4))
 
@@ -136,5 +136,5 @@ def test_what_is_no_vote(vote: object) -> None:
 
 def test_a_vote_by_validation_is_possible_without_samples(federate) -> None:
     without = "splits=[0.75,0,0.25]"
-    chosen = federate("strategy=fedd2s", "strategy.vote=validation", without).scores
-    assert chosen.equals(federate("strategy=fedd2s", "strategy.vote=0.5", without).scores)
+    chosen = federate(*KNOWLEDGE, "strategy.vote=validation", without).scores
+    assert chosen.equals(federate(*KNOWLEDGE, "strategy.vote=0.5", without).scores)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from by_hand import Half, federation
-from fedd2s_toys import make, server
+from fedd2s_toys import KNOWLEDGE, make, server
 from federations import personal, record
 from torch import nn
 from toys import Scale, make_task, three_parameters
@@ -16,7 +16,7 @@ from strategies.fedd2s.client import CUT
 from strategies.parts.exchange import SENT, Knowledge
 
 WEIGHTS = ["strategy=fedd2s", "strategy.share=weights", "strategy.clip_norm=null"]
-BOTH = ["strategy=fedd2s", "strategy.share=both"]
+BOTH = [*KNOWLEDGE, "strategy.share=both"]
 DROPPING = ["strategy.dropping_set=[2,1]", "strategy.dropping_interval=2"]
 FEW = ["participation=0.5", "unseen=0.25", "rounds=4"]
 
