@@ -34,8 +34,9 @@ def config(cache: Path, tmp_path: Path) -> Callable[..., Config]:
     """Compose a small federation: digits, 4 clients, 3 rounds; overrides come on top."""
 
     def make(*overrides: str) -> Config:
-        replaced = any(text.startswith("model=") for text in overrides)
-        base = [text for text in TINY if not (replaced and text.startswith("model.hidden"))]
+        named = {text.partition("=")[0] for text in overrides}
+        base = [text for text in TINY if text.partition("=")[0] not in named]
+        base = [text for text in base if not ("model" in named and text.startswith("model."))]
         composed = compose_config([*base, f"cache={cache}", *overrides])
         return composed if composed.out else dataclasses.replace(composed, out=str(tmp_path / "run"))
 

@@ -20,8 +20,8 @@ from fedpers.results import Run
 from fedpers.results.writer import RunWriter
 from fedpers.wire.ledger import Ledger
 
-TINY = [text for text in SMALL if not text.startswith(("dataset=", "engine=", "participation="))]
-"""The contract's small federation, all of whose clients train, on the defaults' data and engine."""
+TINY = [text for text in SMALL if not text.startswith(("engine=", "participation="))]
+"""The contract's small federation, all of whose clients train, on the defaults' engine."""
 
 SIZES = {"fedmd": ["strategy.alignment_samples=10"]}
 """Keys of algorithms that are too large for a small federation."""

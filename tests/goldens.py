@@ -31,6 +31,8 @@ COMMON = [
     "batch_size=8",
     "local_epochs=2",
     "lr=0.1",
+    "momentum=0",
+    "eval_every=1",
     "finetune_epochs=1",
     "figures=[]",
 ]

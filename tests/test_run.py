@@ -90,9 +90,10 @@ def test_multirun_checks_all_jobs_before_the_first(cli) -> None:
 
 
 def test_an_experiments_keys_do_not_haunt_another_choice(cli) -> None:
-    """quickstart sets partition.alpha; iid has none."""
-    overrides = [text for text in SMALL if not text.startswith(("partition=", "model"))]
-    assert cli(*overrides, "experiment=quickstart", "partition=iid", "partition.num_clients=4")[0] == 0
+    """quickstart sets the number of writers; digits has none."""
+    overrides = [text for text in SMALL if not text.startswith(("partition", "dataset"))]
+    iid = ["partition=iid", "partition.num_clients=4"]
+    assert cli(*overrides, "experiment=quickstart", "dataset=digits", *iid)[0] == 0
 
 
 BAD = {
@@ -129,9 +130,8 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_clear_message(case: str, cli, tmp_path) -> None:
     overrides, expected = BAD[case]
-    base = [
-        text for text in SMALL if not (overrides[0].startswith("experiment") and text.startswith(("model", "part")))
-    ]
+    of_an_experiment = ("model", "part", "dataset") if overrides[0].startswith("experiment") else ()
+    base = [text for text in SMALL if not text.startswith(of_an_experiment)]
     code, out, err = cli(*base, *overrides)
     assert code == 2
     assert out == ""

@@ -15,6 +15,7 @@ DIGITS: Overrides = (
     "model=mlp",
     "model.hidden=[64,64,64,64]",
     "rounds=6",
+    "eval_every=1",
     "local_epochs=4",
     "batch_size=8",
     "lr=0.05",

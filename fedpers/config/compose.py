@@ -99,6 +99,11 @@ def compose_config(overrides: list[str], extra: str | None = None) -> Config:
         try:
             composed = compose("config", overrides=[*searchpath, *overrides], return_hydra_config=True)
             choices = {group: composed.hydra.runtime.choices[group] for group in ALL_GROUPS}
+            if choices["partition"] == "natural" and _chooses_only_data(overrides):
+                bare = compose("config", overrides=[*searchpath, "~experiment"], return_hydra_config=True)
+                overrides.append(f"partition={bare.hydra.runtime.choices['partition']}")
+                composed = compose("config", overrides=[*searchpath, *overrides], return_hydra_config=True)
+                choices["partition"] = composed.hydra.runtime.choices["partition"]
             values = _plain(composed)
             for group in {text.partition("=")[0] for text in overrides} & set(GROUPS):
                 _drop_foreign_keys(values, group, choices[group], overrides, searchpath, extra)
@@ -107,6 +112,12 @@ def compose_config(overrides: list[str], extra: str | None = None) -> Config:
     if values["plugins"] and not any(text.startswith("plugins=") for text in overrides):
         raise UserError(f"plugins={values['plugins']} stands in a file. Accepted: on the command line only")
     return Config.from_dict(values | {"choices": choices})
+
+
+def _chooses_only_data(overrides: list[str]) -> bool:
+    """Tell whether a command takes quickstart without its data: whose its samples are, other data need not say."""
+    given = {text.partition("=")[0] for text in overrides}
+    return "dataset" in given and not given & {"partition", "experiment"}
 
 
 def _drop_foreign_keys(

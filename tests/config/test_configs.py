@@ -96,3 +96,20 @@ def test_experiment_from_files_to_summary(form: str, tmp_path: Path) -> None:
     assert scored["num_clients"] == 3
     assert 0 <= scored["mean"] <= 1
     assert (run / "figures" / "layer_dropping.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "partition"),
+    [
+        ([], "natural"),
+        (["strategy=fedper"], "natural"),
+        (["dataset=digits"], "dirichlet"),
+        (["dataset=cifar10", "partition.alpha=0.1"], "dirichlet"),
+        (["dataset=glyphs"], "dirichlet"),
+        (["dataset=femnist", "partition=natural"], "natural"),
+        (["experiment=fedd2s_femnist", "dataset=glyphs"], "natural"),
+    ],
+)
+def test_quickstarts_writers_belong_to_its_data(overrides: list[str], partition: str) -> None:
+    """Other data need not say whose its samples are: without a choice of clients they are divided as by default."""
+    assert compose_config(overrides).choices["partition"] == partition

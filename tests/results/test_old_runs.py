@@ -38,6 +38,9 @@ OVERRIDES = [
     "rounds=3",
     "batch_size=8",
     "finetune_epochs=1",
+    "lr=0.1",  # from here on, what were the defaults then
+    "momentum=0",
+    "eval_every=1",
     "strategy.server_batch_size=64",
     "strategy.server_lr=0.001",
 ]

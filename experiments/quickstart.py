@@ -1,0 +1,32 @@
+"""README's picture and table: quickstart with FedD2S and what it has to beat: `python -m experiments.quickstart`."""
+
+import sys
+
+from experiments.machinery import figures
+from experiments.machinery.command import main
+from experiments.machinery.scales import DIGITS, FEDD2S, FEDD2S_PLUS, LOCAL, THREE_SEEDS
+from experiments.machinery.study import Arm, Condition, Scale, Study
+
+ARMS = (
+    FEDD2S_PLUS,
+    FEDD2S,
+    Arm("FedAvg + FT", ("strategy=fedavg", "finetune_epochs=2"), column="finetuned"),
+    Arm("FedAvg", ("strategy=fedavg", "finetune_epochs=2")),
+    Arm("FedPer", ("strategy=fedper",)),
+    LOCAL,
+)
+
+SCALES = {
+    "laptop": Scale(("experiment=quickstart", "finetune_epochs=0"), ARMS, (Condition(""),), THREE_SEEDS),
+    "smoke": Scale(DIGITS, ARMS, (Condition(""),), (0, 1)),
+}
+
+STUDY = Study(
+    name="quickstart",
+    question="What does quickstart show, beside what FedD2S has to beat?",
+    scales=SCALES,
+    draw=lambda found, folder: figures.curves(found, folder, "quickstart"),
+)
+
+if __name__ == "__main__":
+    sys.exit(main(STUDY))
