@@ -1,6 +1,6 @@
-"""The accuracies that docs/algorithms.md tells, from the comparison's table: `python -m experiments.document`.
+"""The accuracies that README and docs/algorithms.md tell, from studies' tables: `python -m experiments.document`.
 
-A test compares, so that the page cannot tell other figures than the committed results do.
+A test compares, so that no page can tell other figures than the committed results do.
 """
 
 import csv
@@ -12,6 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "algorithms.md"
 TABLE = ROOT / "experiments" / "results" / "comparison-laptop" / "comparison.csv"
+README = ROOT / "README.md"
+QUICKSTART = ROOT / "experiments" / "results" / "quickstart-laptop" / "quickstart.csv"
+HEADER = "| quickstart | accuracy | worst 10 % |"
+"""What README's table begins with."""
+
 CONDITIONS = ("Dirichlet 0.5", "Dirichlet 0.1")
 WORDING = {"FT": "fine-tuned"}
 """What the page calls a second arm of a strategy, where not as the comparison does."""
@@ -49,10 +54,25 @@ def renewed(page: str, told: Mapping[str, list[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def quickstart(page: str, table: Path = QUICKSTART) -> str:
+    """Return README with the rows of its table as they should be: the methods, the best first."""
+    with table.open() as lines:
+        rows = sorted(csv.DictReader(lines), key=lambda row: -float(row["accuracy_mean"]))
+    told = [
+        f"| {row['method']} | {float(row['accuracy_mean']):.1f} | {float(row['worst_10pct_mean']):.1f} |"
+        for row in rows
+    ]
+    before, header, after = page.partition(HEADER + "\n")
+    rest = after.splitlines()
+    end = next((number for number, line in enumerate(rest) if not line.startswith("|")), len(rest))
+    return before + header + "\n".join([rest[0], *told, *rest[end:]]) + "\n"
+
+
 def main() -> int:
-    """Write the page."""
+    """Write the pages."""
     PAGE.write_text(renewed(PAGE.read_text(), cells()))
-    sys.stdout.write(f"{PAGE}\n")
+    README.write_text(quickstart(README.read_text()))
+    sys.stdout.write(f"{PAGE}\n{README}\n")
     return 0
 
 

@@ -15,6 +15,7 @@ from experiments.machinery.study import Arm, Condition, Overrides, Scale, merge
 from experiments.machinery.tuning import Choice
 from fedpers.config.compose import ALL_GROUPS, compose_config, merged
 from fedpers.config.keys import Config, identity
+from fedpers.errors import UserError
 from fedpers.provenance import run_sha256
 from fedpers.results import Run
 
@@ -78,6 +79,11 @@ class Plan:
             tag = "" if seed in self.scale.tuning_seeds else self.scale.tag
             words = [_slug(arm.name), _slug(condition.name), *values, f"seed={seed}", tag]
             name = ",".join(word for word in words if word)
+            if any(job.name == name for job in self._jobs.values()):
+                raise UserError(
+                    f"two methods would write to {self.folder / name}, one of them {arm.name!r}. Accepted: names that "
+                    "differ in letters or digits"
+                )
             self._jobs[key] = Job(name, dataclasses.replace(config, out=str(self.folder / name)), code)
         return self._jobs[key]
 
@@ -193,4 +199,4 @@ def outcomes(reported: Mapping[Pair, Mapping[int, Job]], choices: Mapping[Pair, 
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9._=]+", "-", text.lower()).strip("-")
+    return re.sub(r"[^a-z0-9._=]+", "-", re.sub(r"(?<=\w)\+", " plus", text.lower())).strip("-")

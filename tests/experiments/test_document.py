@@ -38,3 +38,16 @@ def test_cells_by_strategy_and_condition(tmp_path: Path) -> None:
 def test_only_the_last_cells_of_rows_of_strategies_are_written() -> None:
     page = "| `a` | x | 1 | 2 |\n| b | 1 | 2 |\n| `c` | 1 | 2 |\n"
     assert document.renewed(page, {"a": ["3", "4"]}) == "| `a` | x | 3 | 4 |\n| b | 1 | 2 |\n| `c` | – | – |\n"
+
+
+def test_readme_tells_what_the_committed_table_tells() -> None:
+    page = document.README.read_text()
+    assert document.quickstart(page) == page
+    assert document.HEADER in page
+
+
+def test_readmes_table_is_renewed_the_best_first(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("method,accuracy_mean,worst_10pct_mean\nA,1.04,2\nB,3,4.05\n")
+    page = f"before\n\n{document.HEADER}\n|---|---|---|\n| A | 0 | 0 |\n\nafter\n"
+    assert document.quickstart(page, table) == page.replace("| A | 0 | 0 |", "| B | 3.0 | 4.0 |\n| A | 1.0 | 2.0 |")

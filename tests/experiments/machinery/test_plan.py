@@ -10,10 +10,12 @@ from studies import NAMES, study
 
 from experiments.machinery import plan, tuning
 from experiments.machinery.jobs import Job
-from experiments.machinery.study import merge
+from experiments.machinery.scales import DIGITS
+from experiments.machinery.study import Arm, Condition, Scale, merge
 from fedpers.config.build import build
 from fedpers.config.compose import compose_config
 from fedpers.config.keys import Config, identity
+from fedpers.errors import UserError
 
 QUICK = [name for name in NAMES if name not in ("comparison", "convergence", "fine_tuning")]
 
@@ -39,6 +41,17 @@ def test_names_of_runs_are_names_of_folders_and_differ(name: str, tmp_path: Path
     configs = {job.name: json.dumps(identity(job.config)) for job in made}
     assert len(set(configs.values())) == len(configs) == len({id(job) for job in made})
     assert all("/" not in name and " " not in name for name in configs)
+
+
+def test_methods_whose_folders_would_be_one_are_refused(tmp_path: Path) -> None:
+    def jobs(*names: str) -> set[str]:
+        arms = tuple(Arm(name, (f"strategy={s}",)) for name, s in zip(names, ("fedavg", "fedper"), strict=True))
+        planned = plan.Plan(Scale(DIGITS, arms, (Condition(""),), (0,)), (), tmp_path)
+        return {job.name for by_seed in planned.reported({}).values() for job in by_seed.values()}
+
+    assert jobs("FedD2S", "FedD2S+") == {"fedd2s,seed=0", "fedd2s-plus,seed=0"}
+    with pytest.raises(UserError, match=r"two methods would write to .*a-b,seed=0, one of them 'A/B'"):
+        jobs("A B", "A/B")
 
 
 def test_what_is_composed_once_is_what_composing_each_gives() -> None:
