@@ -25,7 +25,7 @@ from experiments.machinery.study import Condition, Overrides, Scale, Study, merg
 
 LRS = (0.02, 0.05, 0.1)
 CIFAR10_LRS = (0.01, 0.02, 0.04)
-GLYPHS_LRS = (0.05, 0.15, 0.3)
+GLYPHS_LRS = (0.02, 0.05, 0.1)
 """Learning rates that every method tries: what a number of local steps and a momentum ask for."""
 
 

@@ -67,6 +67,8 @@ GLYPHS: Overrides = (
     "experiment=fedd2s_glyphs",
     "dataset.num_writers=50",
     "rounds=30",
+    "lr=0.05",
+    "momentum=0.9",
     "eval_every=6",
     "finetune_epochs=0",
 )
