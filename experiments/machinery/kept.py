@@ -136,7 +136,7 @@ def _row(condition: Condition, arm: Arm, line: Mapping[str, str]) -> KeptRow:
             low, high = (float(line[f"{measure}_{end}"] or none) for end, none in (("low", "-inf"), ("high", "inf")))
             estimates[measure] = Estimate(float(line[column]), low, high, len(seeds))
     remarks = tuple(text for text in line.get("remarks", "").split("; ") if text)
-    return KeptRow(arm, condition, _setting(line["setting"]), seeds, remarks, estimates, each)
+    return KeptRow(arm, condition, _setting(line["setting"], arm), seeds, remarks, estimates, each)
 
 
 def _choices(path: Path, by_name: Mapping[tuple[str, str], Pair]) -> dict[Pair, Choice]:
@@ -147,7 +147,7 @@ def _choices(path: Path, by_name: Mapping[tuple[str, str], Pair]) -> dict[Pair, 
     for line in _lines(path):
         pair = by_name.get((line["condition"], line["method"]))
         if pair:
-            setting = _setting(line["setting"])
+            setting = _setting(line["setting"], pair[1])
             tried.setdefault(pair, {})[setting] = line["validation_accuracy"]
             if line["chosen"] == "True":
                 chosen[pair] = setting
@@ -157,6 +157,8 @@ def _choices(path: Path, by_name: Mapping[tuple[str, str], Pair]) -> dict[Pair, 
     }
 
 
-def _setting(text: str) -> Setting:
+def _setting(text: str, arm: Arm) -> Setting:
+    """Read a setting; values are those of the arm's grid, where it has them: a whole number stays one."""
+    known = {(key, f"{value:g}"): value for key, values in arm.grid for value in values}
     pairs = (word.partition("=")[::2] for word in text.split())
-    return tuple((key, float(value)) for key, value in pairs)
+    return tuple((key, known.get((key, value), float(value))) for key, value in pairs)

@@ -26,7 +26,7 @@ COMMON = (
 )
 LRS = (("lr", (0.1, 0.3)),)
 ARMS = (
-    Arm("FedAvg", ("strategy=fedavg",), grid=LRS),
+    Arm("FedAvg", ("strategy=fedavg",), grid=(*LRS, ("local_epochs", (1, 2)))),  # whole numbers stay whole
     Arm("FedPer, by name", ("strategy=fedper",), grid=LRS, closely=True),
     dataclasses.replace(LOCAL, grid=LRS),
 )
