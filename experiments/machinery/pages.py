@@ -114,8 +114,8 @@ def _partly(options: Options, found: Sequence[Row]) -> str:
     if not any(isinstance(row, KeptRow) for row in found):
         return f" Run so far: {', '.join(dict.fromkeys(row.arm.name for row in found))}."
     return (
-        f" This command ran {', '.join(options.only)}. The other rows are from before, with their seeds; {REFERENCE}, and of each other "
-        "one run under the first condition, came out again to the last digit."
+        f" This command ran {', '.join(options.only)}. The other rows are from before, with their seeds; {REFERENCE}, "
+        "and of each other one run under the first condition, came out again to the last digit."
     )
 
 
