@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
             stack.enter_context(_started(node, home, f"-{number}"))
         os.environ["FLWR_HOME"] = str(home)
         federation = ["engine=flower", f"engine.superlink={CONNECTION}", f"partition.num_clients={NUM_NODES}"]
-        command = ["strategy=fedd2s", "rounds=3", *federation, *arguments]
+        command = ["dataset=digits", "rounds=3", "eval_every=1", *federation, *arguments]
         sys.stdout.write(f"$ python -m fedpers.run {shlex.join(command)}\n")
         sys.stdout.flush()
         return run.main(command)
