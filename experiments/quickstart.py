@@ -4,15 +4,15 @@ import sys
 
 from experiments.machinery import figures
 from experiments.machinery.command import main
-from experiments.machinery.scales import DIGITS, FEDD2S, FEDD2S_PLUS, LOCAL, THREE_SEEDS
-from experiments.machinery.study import Arm, Condition, Scale, Study
+from experiments.machinery.scales import DIGITS, FEDAVG, FEDAVG_FT, FEDD2S, FEDD2S_PLUS, KNOWN, LOCAL, THREE_SEEDS
+from experiments.machinery.study import Condition, Scale, Study
 
 ARMS = (
     FEDD2S_PLUS,
     FEDD2S,
-    Arm("FedAvg + FT", ("strategy=fedavg", "finetune_epochs=2"), column="finetuned"),
-    Arm("FedAvg", ("strategy=fedavg", "finetune_epochs=2")),
-    Arm("FedPer", ("strategy=fedper",)),
+    FEDAVG_FT,
+    FEDAVG,
+    *KNOWN["fedper"].arms,
     LOCAL,
 )
 

@@ -224,10 +224,18 @@ class Algorithm:
         if not holds:
             raise UserError(f"strategy.{key}={getattr(self, key)} is not possible. Accepted: {accepted}")
 
-    def require_one_architecture(self, config: Config) -> None:
-        """Raise a UserError when clients have models of several architectures, whose weights cannot be mixed."""
+    def require_one_architecture(
+        self, config: Config, why: str = "mixes clients' weights", accepted: str = "one model for all clients"
+    ) -> None:
+        """Raise a UserError when clients have models of several architectures, whose weights cannot be mixed.
+
+        Args:
+            config: The configuration.
+            why: What the algorithm does with weights.
+            accepted: What to do instead.
+        """
         if len(config.model.get("mixture", ())) > 1:
             raise UserError(
-                f"strategy={config.choices.get('strategy')} mixes clients' weights, which models of several "
-                "architectures (model.mixture) do not allow. Accepted: one model for all clients"
+                f"strategy={config.choices.get('strategy')} {why}, which models of several "
+                f"architectures (model.mixture) do not allow. Accepted: {accepted}"
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from experiments.machinery.outcome import BY_SEED, Estimate, Outcome, Setting
 from experiments.machinery.plan import REFERENCE, Pair
-from experiments.machinery.study import Arm, Condition
+from experiments.machinery.study import Arm, Condition, told
 from experiments.machinery.tuning import Choice
 from fedpers.errors import UserError
 
@@ -108,7 +108,7 @@ def read(folder: Path, name: str, pairs: Sequence[Pair]) -> Kept:
         if pair is None:
             continue
         condition, arm = pair
-        overrides = " ".join((*condition.overrides, *arm.overrides))
+        overrides = told(condition, arm)
         if line["overrides"] != overrides:
             raise UserError(
                 f"{path}: {arm.name}, {condition.name} was run with {line['overrides']}, "

@@ -12,7 +12,7 @@ from experiments.machinery.jobs import listing
 from experiments.machinery.kept import KeptRow
 from experiments.machinery.outcome import BY_SEED, MEASURES, Estimate, Outcome, Row, Setting, paired
 from experiments.machinery.plan import REFERENCE, Pair
-from experiments.machinery.study import Options, Scale, Study
+from experiments.machinery.study import Options, Scale, Study, told
 from experiments.machinery.tuning import Choice
 from fedpers.errors import UserError
 
@@ -204,16 +204,17 @@ def csv_table(found: Sequence[Row]) -> str:
     ]
     lines: list[list[object]] = []
     for row in found:
-        head = [row.condition.name, row.arm.name, overrides_text(row), setting_text(row.setting), len(row.seeds)]
+        head = [
+            row.condition.name,
+            row.arm.name,
+            told(row.condition, row.arm),
+            setting_text(row.setting),
+            len(row.seeds),
+        ]
         bounds = [number for measure in MEASURES for number in _numbers(row.estimate(measure))]
         each = [row.by_seed(measure).get(seed, "") for measure, seed in of_seed]
         lines.append([*head, *bounds, *each, "; ".join(row.remarks)])
     return _csv(header, lines)
-
-
-def overrides_text(row: Row) -> str:
-    """Return what distinguishes a row's runs."""
-    return " ".join((*row.condition.overrides, *row.arm.overrides))
 
 
 def _numbers(value: Estimate | None) -> tuple[object, object, object]:

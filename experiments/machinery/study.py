@@ -125,3 +125,8 @@ class Options:
 def merge(*parts: Overrides) -> Overrides:
     """Join overrides; of two with one key the later one counts."""
     return tuple({text.partition("=")[0]: text for part in parts for text in part}.values())
+
+
+def told(condition: Condition, arm: Arm) -> str:
+    """Return what distinguishes an arm's runs under a condition, as tables tell it."""
+    return " ".join((*condition.overrides, *arm.overrides))

@@ -30,7 +30,7 @@ from fedpers.models.staged import Staged
 from strategies.fedd2s.client import CUT, HEAD, POOLED, train
 from strategies.fedd2s.server import HeadServer
 from strategies.fedd2s.settings import Settings
-from strategies.fedd2s.vote import Rule, class_counts, label_shift, with_vote
+from strategies.fedd2s.vote import Rule, label_shift, with_vote
 from strategies.fedd2s.weights import load_averages
 from strategies.parts.heads import frozen_head
 
@@ -71,6 +71,6 @@ class FedD2S(Settings):
         if head is None:
             return task.model
         view, cut, rule = self.view(task.config.seed), int(task.received[CUT]), Rule(self.vote, self.vote_shift)
-        own = class_counts(task.data.train.labels, task.data.num_classes)
+        own = task.data.train.labels.bincount(minlength=task.data.num_classes)
         shift = label_shift(own, task.received[POOLED])
         return with_vote(task.model, cut, head, view, rule, task.data.val, shift)

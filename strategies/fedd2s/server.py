@@ -12,7 +12,6 @@ from fedpers.algorithm import Aggregated, Purpose, Sent, Server, ServerState, St
 from strategies.fedd2s.client import CUT, HEAD, POOLED
 from strategies.fedd2s.dropping import AdaptiveDropping
 from strategies.fedd2s.settings import Settings
-from strategies.fedd2s.vote import class_counts
 from strategies.parts.exchange import SOFT_LABELS, Knowledge, head_to_train, pooled
 from strategies.parts.heads import copied_weights
 
@@ -144,7 +143,7 @@ class HeadServer(Server[HeadState]):
         losses = []
         for owner in sorted({self.owner(client) for client in knowledge}):
             rows = pooled([part for client, part in knowledge.items() if self.owner(client) == owner], cut)
-            pools[owner] = class_counts(rows.labels, self.federation.num_classes, rows.counts)
+            pools[owner] = rows.labels.bincount(rows.counts, minlength=self.federation.num_classes).long()
             trained[owner] = self.head(state, cut, owner, rows.h.shape[1])
             stream = seeds.torch_generator(self.federation.config.seed, "server", round=round, client=owner)
             losses.append(self.settings.head_training.fit(trained[owner], rows, stream))

@@ -112,7 +112,12 @@ class Settings(Algorithm):
         """Check the cuts against the model, and adaptive dropping against the splits."""
         cuts = self.cuts(len(model))
         model.check_cuts(cuts, "strategy.dropping_set", whole=not self.shares_knowledge)
-        self._check_architectures(config)
+        if self.shares_weights:
+            self.require_one_architecture(
+                config,
+                f"with strategy.share={self.share} averages weights (its clients only agree in what a cut puts out)",
+                "strategy.share=knowledge, or one model for all clients",
+            )
         if not isinstance(self.head_hidden, int) and len(self.head_hidden) != len(cuts):
             raise UserError(
                 f"strategy.head_hidden={list(self.head_hidden)} does not fit the dropping set {list(cuts)}. "
@@ -122,14 +127,6 @@ class Settings(Algorithm):
             raise UserError(
                 f"strategy.dropping=adaptive needs validation samples, but splits={config.splits}. "
                 "Accepted: a share for validation above 0, or dropping=schedule"
-            )
-
-    def _check_architectures(self, config: Config) -> None:
-        if self.shares_weights and len(config.model.get("mixture", ())) > 1:
-            raise UserError(
-                f"strategy.share={self.share} averages weights, which clients of several architectures "
-                "(model.mixture) cannot: their models agree in what a cut puts out, not in what computes it. "
-                "Accepted: strategy.share=knowledge, or one model"
             )
 
     def _sees_validation(self, config: Config) -> bool:

@@ -78,7 +78,7 @@ class Rule:
     shift: float | str
 
     def candidates(self) -> list[tuple[float, float]]:
-        """Return the v and u to choose from; the first counts where nothing can be chosen by."""
+        """Return every v with every u that a client may choose."""
         shifts = SHIFTS if isinstance(self.shift, str) else (self.shift,)
         return [(v, u) for v in (VOTES if isinstance(self.vote, str) else (self.vote,)) for u in shifts]
 
@@ -119,9 +119,3 @@ def shifted(answers: Tensor, shift: Tensor) -> Tensor:
     """Return probabilities (n, classes) whose logits a shift (classes,) was added to."""
     moved = answers * shift.exp()
     return moved / moved.sum(1, keepdim=True)
-
-
-def class_counts(labels: Tensor, num_classes: int, counts: Tensor | None = None) -> Tensor:
-    """Return how many samples each class has, (classes,), where `counts` samples stand behind each label."""
-    weights = torch.ones_like(labels) if counts is None else counts
-    return torch.zeros(num_classes, dtype=weights.dtype, device=labels.device).index_add_(0, labels, weights)

@@ -10,13 +10,14 @@ has never heard of. The paper, as we read it, has none of this: it is our second
 import torch
 
 from fedpers.algorithm import State, Task, weights_of
-from fedpers.models.staged import Staged, stage_of
+from fedpers.models.staged import Staged
+from strategies.parts.personal_layers import keys_of
 
 
 def before(model: Staged, weights: State, cut: int) -> State:
     """Return the entries of stages 1 ... cut among some of a model's weights."""
-    taking_part = frozenset(model.stage_names[:cut])
-    return {key: tensor for key, tensor in weights.items() if stage_of(key) in taking_part}
+    taking_part = keys_of(model, model.stage_names[:cut])
+    return {key: tensor for key, tensor in weights.items() if key in taking_part}
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from studies import table
 
 from experiments.machinery import figures
 from experiments.machinery.command import main, read
@@ -57,8 +58,7 @@ def ran(tmp_path: Path) -> set[str]:
 
 
 def change(path: Path, method: str, column: str, value: str) -> None:
-    with path.open(newline="") as file:
-        lines = list(csv.DictReader(file))
+    lines = table(path.parent, path.stem)
     for line in lines:
         line[column] = value if line["method"] == method else line[column]
     with path.open("w", newline="") as file:
@@ -87,8 +87,7 @@ def test_a_row_that_is_added_makes_the_table_of_the_whole_study(tmp_path: Path, 
 
 def test_a_kept_row_that_does_not_come_out_stops_everything(tmp_path: Path, conduct) -> None:
     assert conduct()[0] == 0
-    table = tmp_path / "out" / "only.csv"
-    change(table, "FedAvg", "accuracy_seed_0", "99.5")
+    change(tmp_path / "out" / "only.csv", "FedAvg", "accuracy_seed_0", "99.5")
     before = {path: path.read_bytes() for path in (tmp_path / "out").glob("only*")}
     code, told = conduct("only=FedPer, by name")
     assert code == 2
@@ -113,8 +112,7 @@ def test_a_method_that_was_defined_otherwise_is_not_kept(tmp_path: Path, conduct
 def test_further_seeds_for_what_is_looked_at_closely(tmp_path: Path, conduct) -> None:
     """Arms that say so, and the best in tuning; paired differences are over the seeds that both have."""
     assert conduct()[0] == 0
-    with (tmp_path / "out" / "only.csv").open() as lines:
-        rows = list(csv.DictReader(lines))
+    rows = table(tmp_path / "out", "only")
     seeds = {(row["condition"], row["method"]): row["num_seeds"] for row in rows}
     for condition in ("Dirichlet 0.5", "Dirichlet 1"):
         assert seeds[condition, "FedPer, by name"] == "3"

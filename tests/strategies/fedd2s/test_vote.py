@@ -11,7 +11,7 @@ from toys import make_task, three_parameters
 from fedpers.errors import UserError
 from fedpers.training import Split
 from strategies.fedd2s.client import CUT, HEAD, POOLED
-from strategies.fedd2s.vote import SHIFTS, VALIDATION, VOTES, Rule, class_counts, label_shift, with_vote
+from strategies.fedd2s.vote import SHIFTS, VALIDATION, VOTES, Rule, label_shift, with_vote
 from strategies.parts.exchange import Knowledge, View
 from strategies.parts.heads import copied_weights
 
@@ -38,8 +38,8 @@ def test_answers_are_mixed_as_probabilities() -> None:
 
 def test_the_head_is_told_how_often_the_client_meets_each_class() -> None:
     """Own labels 0 0 1, pooled 0 1 1 1 1 1: π_k = (3/5, 2/5), π = (2/8, 6/8), each class with one sample more."""
-    own = class_counts(torch.tensor([0, 0, 1]), 2)
-    pooled = class_counts(torch.tensor([0, 1]), 2, torch.tensor([1, 5]))
+    own = torch.tensor([0, 0, 1]).bincount(minlength=2)
+    pooled = torch.tensor([0, 1]).bincount(torch.tensor([1, 5]), minlength=2).long()
     assert (own.tolist(), pooled.tolist()) == ([2, 1], [1, 5])
     shift = label_shift(own, pooled)
     assert shift.exp().tolist() == pytest.approx([(3 / 5) / (2 / 8), (2 / 5) / (6 / 8)])
