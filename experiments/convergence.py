@@ -104,6 +104,7 @@ STUDY = Study(
     draw=lambda found, folder: figures.curves(found, folder, "convergence"),
     sections=sections,
     runs_of="comparison",
+    of_runs=True,
 )
 
 if __name__ == "__main__":

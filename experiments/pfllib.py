@@ -73,6 +73,7 @@ STUDY = Study(
     scales=SCALES,
     draw=lambda found, folder: figures.curves(found, folder, "pfllib"),
     sections=sections,
+    of_runs=True,
 )
 
 if __name__ == "__main__":

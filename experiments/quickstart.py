@@ -26,6 +26,7 @@ STUDY = Study(
     question="What does quickstart show, beside what FedD2S has to beat?",
     scales=SCALES,
     draw=lambda found, folder: figures.curves(found, folder, "quickstart"),
+    of_runs=True,
 )
 
 if __name__ == "__main__":

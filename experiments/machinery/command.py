@@ -104,6 +104,11 @@ def read(study: Study, arguments: Sequence[str], config_dir: str | None = None) 
         raise UserError(f"reuse={own['reuse']} is not possible. Accepted: true or false")
     if own.get("out") == "":
         raise UserError("out= names no folder. Accepted: out=DIR")
+    if "only" in own and study.of_runs:
+        raise UserError(
+            f"only={own['only']} is not possible: what {study.name} shows is read from all of its runs. "
+            "Accepted: without only=; finished runs are not run again"
+        )
     only = _arms(own["only"], study.scales[scale]) if "only" in own else ()
     folder = ["--config-dir", config_dir] if config_dir is not None else []
     return Options(

@@ -97,6 +97,7 @@ class Study:
         draw: Draws its figure and returns the files written.
         sections: Additional sections of its page, as Markdown.
         runs_of: The study whose run directories it shares; empty: it has its own.
+        of_runs: Figure or sections look into the runs themselves, so that rows of a finished table do not do for them.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Study:
     draw: Callable[..., list[Path]]
     sections: Callable[..., list[str]] | None = None
     runs_of: str = ""
+    of_runs: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from studies import table
+from studies import study, table
 
 from experiments.machinery import figures
 from experiments.machinery.command import main, read
@@ -137,3 +137,9 @@ def test_names_with_commas_are_names() -> None:
     assert named("local,FedPer, by name,FEDAVG") == ("Local", "FedPer, by name", "FedAvg")
     with pytest.raises(UserError, match=r"unknown method in only: 'FedPre'. Did you mean"):
         named("Local,FedPre")
+
+
+def test_what_is_read_from_runs_needs_all_of_them() -> None:
+    for name in ("convergence", "pfllib", "quickstart"):
+        with pytest.raises(UserError, match=rf"only=Local is not possible: what {name} shows is read from all"):
+            read(study(name), ["only=Local"])
