@@ -12,9 +12,9 @@ from flwr.app import Context, RecordDict
 
 from experiments import superlink
 from fedpers import assembly, client_app, server_app
-from fedpers.engines.flower.engine import FlowerEngine
+from fedpers.engines.flower.engine import LOG, FlowerEngine, _check
 from fedpers.engines.local import LocalGrid
-from fedpers.errors import UserError
+from fedpers.errors import FederationError, UserError
 from fedpers.results import Run
 from fedpers.results.writer import FAILURE
 from fedpers.wire import records
@@ -126,6 +126,34 @@ def test_the_server_app_leaves_its_error_behind(config, tmp_path) -> None:  # ty
     with pytest.raises(UserError, match="this cannot be"):
         server_app.main(LocalGrid(broken, shards.num_clients, {}), context(config=composed.to_json()))
     assert json.loads((tmp_path / "run" / FAILURE).read_text()) == {"error": "UserError", "message": "this cannot be"}
+
+
+@pytest.mark.slow
+def test_a_simulation_joins_no_cluster_that_the_machine_has(config, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # where nothing is; `ray start` leaves a file that does the same
+    serve(config("strategy=fedavg", "rounds=1", "engine=flower", f"out={tmp_path / 'flower'}"))
+    assert Run(tmp_path / "flower").summary["num_failures"] == 0
+
+
+def test_what_a_run_ended_by_is_told_not_what_came_of_it(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    lines = [
+        "INFO: Starting Flower Simulation",
+        "Traceback (most recent call last):",
+        '  File "raybackend.py", line 119, in init_ray',
+        "    ray.init(",
+        "RuntimeError: The current node timed out during startup.",
+        "",
+        "The above exception was the direct cause of the following exception:",
+        "",
+        "Traceback (most recent call last):",
+        '  File "run_simulation.py", line 347, in _main_loop',
+        "RuntimeError: An error was encountered. Ending simulation.",
+        "\x1b[92mINFO\x1b[0m: All logs for run ID `1` returned",
+    ]
+    (tmp_path / LOG).write_text("\n".join(lines))
+    with pytest.raises(FederationError, match="without results: RuntimeError: The current node timed out") as caught:
+        _check(tmp_path, None)
+    assert str(tmp_path / LOG) in str(caught.value)
 
 
 def test_environment_is_quiet_and_on_loopback() -> None:

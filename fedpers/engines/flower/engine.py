@@ -210,8 +210,14 @@ def _check(folder: Path, superlink: str | None) -> None:
 
 
 def _last_words(log: str) -> str:
-    """Return what stands in the last frame of a log, in which Flower's commands say what is wrong, or its last line."""
+    """Return why a log ends: its last frame, in which Flower's commands say what is wrong, the first of its errors.
+
+    That is what the others came from. Without either it is the last line.
+    """
     plain = re.sub(r"\x1b\[[0-9;]*m", "", log)
+    raised = re.search(r"^Traceback \(most recent call last\):\n(?:[ \t].*\n)+(\S.*)$", plain, re.MULTILINE)
+    if raised:
+        return raised[1].strip().rstrip(".")
     framed = re.findall(r"^│(.*)│$", plain.rpartition("╭")[2], re.MULTILINE)
     lines = framed or plain.strip().splitlines()[-1:] or ["its log is empty"]
     return " ".join(" ".join(lines).split()).rstrip(".")

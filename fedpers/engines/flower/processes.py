@@ -24,6 +24,7 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's services on loopback, see engines/ray.py
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ADDRESS": "local",  # otherwise a simulation joins whatever cluster this machine has, and ends with it
     "OMP_NUM_THREADS": "1",  # clients and server alike: how many there are may change the last bits of a sum
     "PYTHONUNBUFFERED": "1",
 }
