@@ -22,7 +22,7 @@ UNKNOWN_MEMORY = 2**32
 
 
 def open_device(name: str) -> torch.device:
-    """Return a device, set to repeatable arithmetic where PyTorch has it.
+    """Return a device, set to repeatable arithmetic of full precision where PyTorch has it.
 
     Args:
         name: `cpu`, or the type of an accelerator: `cuda`, `mps`, `xpu`. A process computes on one of them: Ray shows
@@ -42,6 +42,8 @@ def open_device(name: str) -> torch.device:
             "accelerator that is there and that this build of PyTorch supports (cuda, mps, xpu)"
         )
     if device.type == "cuda":
+        # otherwise convolutions round what they multiply to ten bits of mantissa: float32 in name only
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its sums only with it
         torch.use_deterministic_algorithms(True, warn_only=True)
         # otherwise every new tensor is written to once more; the module's property is unknown to type checkers

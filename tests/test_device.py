@@ -23,6 +23,8 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CU
 
 @pytest.fixture
 def pretend():
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here, and PyTorch takes one accelerator at a time")
     return pytest.importorskip(
         "fedpers.emulated", reason="this PyTorch has no devices written in Python", exc_type=ImportError
     )
@@ -127,7 +129,10 @@ def test_repeatable_arithmetic_is_asked_of_a_gpu(monkeypatch) -> None:
     monkeypatch.setattr(torch, "get_device_module", lambda device: SimpleNamespace(is_available=lambda: True))
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda mode, warn_only: asked.append((mode, warn_only)))
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     assert open_device("cuda").type == "cuda"
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
     assert asked == [(True, True)]
     assert not torch.utils.deterministic.fill_uninitialized_memory
 

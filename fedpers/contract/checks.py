@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from fedpers import assembly
 from fedpers.algorithm import Algorithm, State, kind_of
@@ -174,16 +175,19 @@ def unseen(candidate: Candidate, folder: Path) -> None:
 
 
 def device(candidate: Candidate, folder: Path) -> None:
-    """On an accelerator, here an emulated one, no operation mixes two devices, and numbers agree with the CPU's."""
-    try:
-        from fedpers import emulated
-    except ImportError as error:
-        raise NotChecked("this PyTorch has no devices written in Python") from error
+    """On a GPU, or an emulated one, no operation mixes two devices, and numbers agree with the CPU's."""
+    name, tolerance = "cuda", 1e-3
+    if not torch.cuda.is_available():
+        try:
+            from fedpers import emulated
+        except ImportError as error:
+            raise NotChecked("this PyTorch has no devices written in Python") from error
+        name, tolerance = emulated.NAME, 1e-4
     config = candidate.config("model=cnn", "rounds=2", "finetune_epochs=1")
     here = play(config, folder).run.scores
-    there = play(dataclasses.replace(config, device=emulated.NAME), folder).run.scores
+    there = play(dataclasses.replace(config, device=name), folder).run.scores
     gap = float((there.loss - here.loss).abs().max())
-    require(gap < 1e-4, f"losses on the emulated device are {gap:.2g} away from the CPU's")
+    require(gap < tolerance, f"losses on the device {name} are {gap:.2g} away from the CPU's")
 
 
 CHECKS: tuple[Check, ...] = (
