@@ -1,19 +1,21 @@
-"""The limit: a plain PyTorch loop that makes a workload's SGD steps and nothing else.
+"""The limit: a plain PyTorch loop that makes a workload's steps and nothing else.
 
 No federation: each sampled client starts from the same weights, and what it learns is thrown away. Data lie in memory,
-normalized; tensors are channels_last unless asked otherwise; SGD is fused; one PyTorch thread a process.
+normalized; tensors are channels_last unless asked otherwise; SGD is fused; one PyTorch thread a process. What FedD2S
+does beside SGD on labels is in `experiments.benchmark.distilling`.
 """
 
 import multiprocessing
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from experiments.benchmark.distilling import Distilling
 from experiments.benchmark.workloads import Workload
 from fedpers import seeds
 from fedpers.algorithm import Federation
@@ -77,21 +79,52 @@ def _work(
     initial = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     mine = [list(clients)[number::num_processes] for clients in sampled]
     data = {client: _load(shards, client, layout) for client in sorted({c for clients in mine for c in clients})}
+    distilling = Distilling.of(config, shards, len(sampled[0]))
     ended = []
     for round, clients in enumerate(mine, start=1):
         if barrier:
             barrier.wait()
+        loss = distilling.client_loss(round) if distilling else _loss
         for client in clients:
             generator = seeds.torch_generator(config.seed, "train", round=round, client=client)
             model.load_state_dict(initial)
-            optimizer = torch.optim.SGD(model.parameters(), lr=config.lr, fused=True)
-            inputs, labels = data[client]
-            for index in torch.randperm(len(labels), generator=generator).split(config.batch_size):
-                optimizer.zero_grad(set_to_none=True)
-                F.cross_entropy(model(inputs[index]), labels[index]).backward()
-                optimizer.step()
+            _train(model, data[client], config, generator, loss, distilling.clip_norm if distilling else None)
+            if distilling:
+                distilling.observe(model, data[client][0], round)
+        if distilling:
+            if barrier:
+                barrier.wait()
+            if number == 0:
+                distilling.train_head(round)
         ended.append(time.time())
     return ended
+
+
+Loss = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
+"""Maps a model, inputs, labels and the samples' positions to what is minimized."""
+
+
+def _loss(model: nn.Module, inputs: Tensor, labels: Tensor, _: Tensor) -> Tensor:
+    return F.cross_entropy(model(inputs), labels)
+
+
+def _train(
+    model: nn.Module,
+    data: tuple[Tensor, Tensor],
+    config: Config,
+    generator: torch.Generator,
+    loss: Loss,
+    clip_norm: float | None,
+) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), lr=config.lr, fused=True)
+    inputs, labels = data
+    for _ in range(config.local_epochs):
+        for index in torch.randperm(len(labels), generator=generator).split(config.batch_size):
+            optimizer.zero_grad(set_to_none=True)
+            loss(model, inputs[index], labels[index], index).backward()
+            if clip_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+            optimizer.step()
 
 
 def _load(shards: Shards, client: int, layout: torch.memory_format) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,13 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+from flwr.app import Message
 
 from experiments.benchmark import bare
 from experiments.benchmark.workloads import Workload
@@ -20,6 +25,7 @@ from fedpers.engines.ray import engine as ray  # noqa: F401 - imported before th
 from fedpers.progress import Silent
 from fedpers.results.writer import RunWriter
 from fedpers.rows import Entry, Row
+from fedpers.wire.carrier import Carrier
 
 
 class Clock(Silent):
@@ -51,11 +57,29 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
             return {"start": start, "ended": bare.run(workload, config, shards, **task["bare"])}
     clock = Clock()
     engine = build(config.engine, "engine")
-    engine.run(config, shards, lambda grid: server_app.serve(grid, config, shards, RunWriter(out), clock), clock)
+    with stopwatch() as aggregated:
+        engine.run(config, shards, lambda grid: server_app.serve(grid, config, shards, RunWriter(out), clock), clock)
     if "flower" in config.engine["_target_"]:  # rounds end in another process: by when they were written
         files = sorted((out / "traffic").glob("round-*.parquet"))
         return {"start": start, "ended": [path.stat().st_mtime for path in files]}
-    return {"start": start, "ended": clock.ended}
+    return {"start": start, "ended": clock.ended, "server": aggregated}
+
+
+@contextmanager
+def stopwatch() -> Iterator[list[float]]:
+    """Measure how long a server half in this process takes over what clients sent: seconds a round."""
+    seconds: list[float] = []
+    aggregate = Carrier.aggregate_train
+
+    def timed(self: Carrier, server_round: int, replies: Iterable[Message]) -> Any:
+        arrived = list(replies)
+        start = time.perf_counter()
+        found = aggregate(self, server_round, arrived)
+        seconds.append(time.perf_counter() - start)
+        return found
+
+    with patch.object(Carrier, "aggregate_train", timed):
+        yield seconds
 
 
 def _read(path: Path) -> None:

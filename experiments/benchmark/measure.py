@@ -35,12 +35,18 @@ class Subject:
         engine: Overrides that choose the engine.
         bare: For the bare loop: `num_processes` and `channels_last`.
         rounds: Rounds of a run; 0 for as many as are asked for. Slow subjects have fewer.
+        only: The workloads that it is timed on; empty for all of them.
     """
 
     name: str
     engine: tuple[str, ...] = ()
     bare: Mapping[str, Any] = field(default_factory=dict)
     rounds: int = 0
+    only: tuple[str, ...] = ()
+
+    def takes(self, workload: Workload) -> bool:
+        """Tell whether it is timed on a workload."""
+        return not self.only or workload.name in self.only
 
 
 @dataclass
@@ -51,11 +57,13 @@ class Timing:
         rounds: Seconds of each round after the first, over all repeats.
         first: Seconds from the end of the imports to the end of the first round, a repeat each.
         peak: Highest memory of all processes together, in bytes.
+        server: Seconds of the server half over what clients sent, for each of `rounds`; none where it was not seen.
     """
 
     rounds: list[float] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
     peak: int = 0
+    server: list[float] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -99,6 +107,7 @@ def run(
         return
     timing.first.append(ended[0] - found["start"])
     timing.rounds += [after - before for before, after in itertools.pairwise(ended)]
+    timing.server += found.get("server", [])[1:]
 
 
 def _watch(process: "subprocess.Popen[str]") -> int:

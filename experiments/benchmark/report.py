@@ -4,7 +4,7 @@ import dataclasses
 import json
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,34 @@ class Target:
         return f"at most {self.at_most:g}" if self.at_most is not None else f"at least {self.at_least:g}"
 
 
+@dataclass(frozen=True)
+class Share:
+    """What a phase takes of a round, and the limit that is aimed at.
+
+    Args:
+        workload: On which workload.
+        subject: Whose round.
+        at_most: The upper limit of the share.
+        without: The subject that does the same but for the phase, scoring; empty: the phase is the server half.
+    """
+
+    workload: str
+    subject: str
+    at_most: float
+    without: str = ""
+
+    def row(self, timings: Mapping[tuple[str, str], Timing]) -> list[str]:
+        """Return what it is, measured, aimed at, and the verdict."""
+        timing = timings[self.workload, self.subject]
+        if self.without:
+            share = 1 - timings[self.workload, self.without].seconds / timing.seconds
+        else:
+            share = statistics.median(s / r for s, r in zip(timing.server, timing.rounds, strict=True))
+        verdict = "met" if share <= self.at_most else f"missed by {100 * (share - self.at_most):.1f} %"
+        what = f"{'scoring' if self.without else 'server'}: {self.subject}"
+        return [self.workload, what, f"{100 * share:.1f} %", f"at most {100 * self.at_most:g} %", verdict]
+
+
 @dataclass
 class Found:
     """All that was measured.
@@ -74,32 +102,38 @@ class Found:
     startups: dict[str, Timing] = field(default_factory=dict)
 
 
-def write(folder: Path, found: Found, targets: Sequence[Target], command: str) -> list[Path]:
+def write(folder: Path, found: Found, targets: Sequence[Target], shares: Sequence[Share], command: str) -> list[Path]:
     """Write everything and return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     page, data = folder / f"{NAME}.md", folder / f"{NAME}.json"
-    page.write_text(markdown(found, targets, command))
+    page.write_text(markdown(found, targets, shares, command))
     data.write_text(json.dumps(as_json(found), indent=1) + "\n")
     return [page, data, *draw(found, folder)]
 
 
-def markdown(found: Found, targets: Sequence[Target], command: str) -> str:
+def markdown(found: Found, targets: Sequence[Target], shares: Sequence[Share], command: str) -> str:
     """Return the page."""
     about = "; ".join(f"{workload.name} is {workload.about}" for workload in WORKLOADS.values())
     parts = [
         "# Speed of the engines",
         f"    {command}",
-        f"{about}. FedAvg, one local epoch, no evaluation, float32. Median seconds of a round after the first, over "
+        f"{about}. W1 and W2 are FedAvg with one local epoch; no evaluation unless it is said, float32. "
+        f"Median seconds of a round after the first, over "
         f"{found.repeats} interleaved repeats of {found.rounds} rounds (W2: twice as many; Flower's runtime: 4) "
         f"in fresh processes; start-up: from the end of the imports to the end of the first round; "
         f"memory: the highest proportional set "
         f"size (PSS) of all processes together, in a run that is not timed. {found.num_cpus} CPUs, "
         f"{platform.system()}, PyTorch {torch.__version__}.",
-        "The bare loop makes the same SGD steps on data in memory, no federation; its two processes are the limit. "
+        "The bare loop makes the same steps on data in memory, no federation; its two processes are the limit. In W3 "
+        "it has the same losses behind a frozen head, observes what clients would send and trains a head on as many "
+        "rows. "
         "Before each run the images are read once, so that none waits for the disk.",
         markdown_table(["", "subject", "seconds a round", "fastest", "start-up, s", "memory, GB"], _timing_rows(found)),
         "## Targets",
         markdown_table(["", "ratio", "measured", "target", ""], _target_rows(found, targets)),
+        "## Phases",
+        "The server half's share of a round, and what scoring all clients adds to one, as a share of the longer round.",
+        markdown_table(["", "phase", "share", "target", ""], [share.row(found.timings) for share in shares]),
         "## Growth",
         "W2 on Ray with two workers. The clients that are not sampled should cost nothing.",
         markdown_table(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from experiments.machinery.study import merge
 from fedpers import seeds
 from fedpers.config.compose import compose_config
 from fedpers.config.keys import Config
@@ -19,7 +20,7 @@ CHUNK = 10_000
 
 @dataclass(frozen=True)
 class Workload:
-    """A federation to be timed: FedAvg, one local epoch, no evaluation.
+    """A federation to be timed, without evaluation.
 
     Args:
         name: What tables call it.
@@ -31,6 +32,9 @@ class Workload:
         num_classes: Number of classes.
         batch_size: Samples in a batch.
         model: Overrides that choose the model.
+        algorithm: Overrides that choose the algorithm.
+        local_epochs: Passes of a client over its samples in a round.
+        held_out: Further samples of each client, to tune on and to test on.
     """
 
     name: str
@@ -42,25 +46,24 @@ class Workload:
     num_classes: int
     batch_size: int
     model: tuple[str, ...]
+    algorithm: tuple[str, ...] = ("strategy=fedavg",)
+    local_epochs: int = 1
+    held_out: tuple[int, int] = (0, 0)
 
     def config(self, rounds: int, out: Path, engine: tuple[str, ...]) -> Config:
         """Return the configuration of a run; its dataset and partition are never read, since `shards` is."""
-        return compose_config(
-            [
-                "strategy=fedavg",
-                f"rounds={rounds}",
-                f"batch_size={self.batch_size}",
-                "local_epochs=1",
-                "lr=0.05",
-                "eval_every=0",
-                f"participation={self.num_sampled / self.num_clients}",
-                "finetune_epochs=0",
-                "figures=[]",
-                f"out={out}",
-                *self.model,
-                *engine,
-            ]
+        settings = (
+            f"rounds={rounds}",
+            f"batch_size={self.batch_size}",
+            f"local_epochs={self.local_epochs}",
+            "lr=0.05",
+            "eval_every=0",
+            f"participation={self.num_sampled / self.num_clients}",
+            "finetune_epochs=0",
+            "figures=[]",
+            f"out={out}",
         )
+        return compose_config(list(merge(self.algorithm, settings, self.model, engine)))
 
     def shards(self, folder: Path) -> Shards:
         """Open the prepared data in a folder, after drawing them if they are not there; nothing is held in memory."""
@@ -70,7 +73,8 @@ class Workload:
         return Shards(folder)
 
     def _draw(self, folder: Path) -> None:
-        total, held = self.num_clients * self.samples, self.samples
+        held = self.samples + sum(self.held_out)
+        total = self.num_clients * held
         pixels = open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(total, *self.shape))
         labels = open_memmap(folder / "labels.npy", mode="w+", dtype=np.int64, shape=(total,))
         for start in range(0, total, CHUNK * held):
@@ -84,7 +88,8 @@ class Workload:
         pixels.flush()
         labels.flush()
         starts = np.arange(self.num_clients) * held
-        np.save(folder / "bounds.npy", np.column_stack([starts, *(starts + held for _ in range(3))]))
+        ends = self.samples + np.cumsum((0, *self.held_out))
+        np.save(folder / "bounds.npy", np.column_stack([starts, *(starts + end for end in ends)]))
         (folder / CLIENTS).touch()
         height, width, channels = self.shape
         manifest = {
@@ -123,7 +128,21 @@ W2 = Workload(
     batch_size=20,
     model=("model=cnn", "model.channels=[16,32]", "model.kernel_size=3", "model.hidden=[]"),
 )
-WORKLOADS = {workload.name: workload for workload in (W1, W2)}
+W3 = Workload(
+    "W3",
+    "the flagship: FedD2S on 100 writers of 120 images of 8x8x1, 62 classes, two local epochs, all taking part",
+    num_clients=100,
+    num_sampled=100,
+    samples=120,
+    shape=(8, 8, 1),
+    num_classes=62,
+    batch_size=20,
+    model=("model=cnn_small",),
+    algorithm=("strategy=fedd2s",),
+    local_epochs=2,
+    held_out=(30, 50),
+)
+WORKLOADS = {workload.name: workload for workload in (W1, W2, W3)}
 
 
 def scaled(base: Workload, *, num_clients: int | None = None, num_sampled: int | None = None) -> Workload:

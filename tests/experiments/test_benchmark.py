@@ -11,11 +11,18 @@ from quickly import mostly_slow
 from experiments import benchmark_engines
 from experiments.benchmark import bare, report
 from experiments.benchmark.child import describe, measure
+from experiments.benchmark.distilling import Distilling
 from experiments.benchmark.measure import Subject, Timing, run
-from experiments.benchmark.workloads import W1, W2, Workload, scaled
+from experiments.benchmark.workloads import W1, W2, WORKLOADS, Workload, scaled
 from fedpers.assembly import build_model
+from fedpers.training import Batch
+from strategies.parts.exchange import Teacher
 
 TINY = Workload("tiny", "a test", 6, 3, 8, (8, 8, 1), 4, 4, ("model=mlp", "model.hidden=[8]"))
+
+FLAGSHIP = Workload(
+    "flagship", "a test", 4, 4, 6, (8, 8, 1), 5, 3, ("model=cnn_small",), ("strategy=fedd2s",), 2, held_out=(2, 3)
+)
 
 
 def test_workloads_are_those_that_peers_were_timed_on(tmp_path: Path) -> None:
@@ -49,6 +56,31 @@ def test_bare_loop_ends_every_round(num_processes: int, tmp_path: Path) -> None:
     assert ended == sorted(ended)
 
 
+@pytest.mark.parametrize("num_processes", mostly_slow([1, 2], [1]))
+def test_bare_loop_distils_where_the_algorithm_does(num_processes: int, tmp_path: Path) -> None:
+    config, shards = FLAGSHIP.config(3, tmp_path / "run", ()), FLAGSHIP.shards(tmp_path / "data")
+    assert [len(split) for split in (shards.client(3).train, shards.client(3).val, shards.client(3).test)] == [6, 2, 3]
+    assert len(bare.run(FLAGSHIP, config, shards, num_processes, channels_last=True)) == 3
+
+
+@pytest.mark.parametrize("round", [1, 4])
+def test_bare_loop_has_the_loss_of_a_client(round: int, tmp_path: Path) -> None:
+    config, shards = FLAGSHIP.config(4, tmp_path / "run", ()), FLAGSHIP.shards(tmp_path / "data")
+    model, train, distilling = build_model(config, shards), shards.client(0).train, Distilling.of(config, shards, 4)
+    assert distilling is not None
+    assert distilling.rows == 4 * FLAGSHIP.samples
+    index = torch.tensor([4, 0, 2])
+    torch.manual_seed(0)
+    loss = distilling.client_loss(round)(model, train.inputs[index], train.labels[index], index)
+    torch.manual_seed(0)
+    a, cut = distilling.settings, {1: 3, 4: 2}[round]
+    head, q = distilling.head(cut), torch.randn(6, 5).softmax(1)
+    teacher = Teacher(a.view(0), cut, head, q, a.lambda_ce, a.lambda_kl)
+    assert loss.item() == pytest.approx(
+        teacher.client_loss(model, Batch(train.inputs[index], train.labels[index], index)).item(), rel=1e-6
+    )
+
+
 @pytest.mark.parametrize("workload", [TINY, None])
 @pytest.mark.slow
 def test_an_engine_is_timed_and_its_memory_looked_at(workload: Workload | None, tmp_path: Path) -> None:
@@ -67,25 +99,32 @@ def test_child_leaves_clients_unscored(tmp_path: Path) -> None:
     found = measure({**task, "engine": ["engine=local"], "out": str(tmp_path / "run")})
     assert len(found["ended"]) == 2
     assert list((tmp_path / "run" / "metrics").iterdir()) == []
+    assert len(found["server"]) == 2
+    assert all(seconds > 0 for seconds in found["server"])
 
 
 def timing(seconds: float) -> Timing:
-    return Timing([seconds, 2 * seconds, 3 * seconds], [1.0, 3.0], 2_000_000_000)
+    server = [0.1 * seconds, 0.3 * seconds, 0.3 * seconds]
+    return Timing([seconds, 2 * seconds, 3 * seconds], [1.0, 3.0], 2_000_000_000, server)
 
 
 def test_page_json_and_figure(tmp_path: Path) -> None:
     found = report.Found(2, 3, 10)
-    for name in ("W1", "W2"):
+    for name in WORKLOADS:
         for number, subject in enumerate(benchmark_engines.SUBJECTS, start=1):
             found.timings[name, subject.name] = timing(number)
     found.by_clients = {1_000: timing(1.0), 100_000: timing(1.05)}
     found.by_sampled = {25: timing(0.2), 400: timing(3.0)}
     found.startups = {"local, 2 threads": timing(1)}
-    files = report.write(tmp_path, found, benchmark_engines.TARGETS, "python -m experiments.benchmark_engines")
+    files = report.write(
+        tmp_path, found, benchmark_engines.TARGETS, benchmark_engines.SHARES, "python -m experiments.benchmark_engines"
+    )
     assert [path.name for path in files] == [f"benchmark_engines.{kind}" for kind in ("md", "json", "png", "pdf")]
     page = files[0].read_text()
-    assert "| W1 | local, 1 thread / bare loop, 1 process | 4.00 | at most 1.05 | missed by 2.95 |" in page
-    assert "| W2 | flower, simulation / ray, 2 workers | 1.14 | at least 9 | missed by 7.9 |" in page
+    assert "| W1 | local, 1 thread / bare loop, 1 process | 4.00 | at most 1 | missed by 3.00 |" in page
+    assert "| W2 | flower, simulation / ray, 2 workers | 1.12 | at least 9 | missed by 7.9 |" in page
+    assert "| W3 | server: local, 1 thread | 10.0 % | at most 10 % | met |" in page
+    assert "| W3 | scoring: local, 1 thread, all clients scored | 20.0 % | at most 10 % | missed by 10.0 % |" in page
     assert "| 100,000 clients, 100 sampled | 2.100 | 1.05 | 2.0 | 2.00 |" in page
     data = json.loads(files[1].read_text())
     assert data["timings"][0] == {
@@ -94,6 +133,7 @@ def test_page_json_and_figure(tmp_path: Path) -> None:
         "rounds": [1, 2, 3],
         "first": [1, 3],
         "peak": 2_000_000_000,
+        "server": [0.1, 0.3, 0.3],
     }
 
 
