@@ -6,11 +6,14 @@ all random numbers are drawn on the CPU.
 
 import os
 from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from fedpers.errors import UserError
+
+Key = TypeVar("Key")
 
 CPU = torch.device("cpu")
 
@@ -82,7 +85,7 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
-def to_host(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_host(tensors: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
     """Return tensors on the CPU, after waiting for all of their copies at once."""
     host = {key: tensor.detach().to(CPU, non_blocking=True) for key, tensor in tensors.items()}
     for device in {tensor.device for tensor in tensors.values()} - {CPU}:

@@ -103,13 +103,14 @@ def messages(
     shared = RecordDict(
         {records.ARRAYS: arrays, records.CONFIG: ConfigRecord({**(config or {}), records.ROUND: round})}
     )
-    packed: dict[int, tuple[State, RecordDict]] = {}  # a server half may answer several clients with the same tensors
+    contents: dict[int, tuple[State, RecordDict]] = {}  # a server half may answer several clients with the same tensors
+    packed: records.Packed = {}
     found = []
     for client, node in nodes.items():
         state = own(client)
-        if state and id(state) not in packed:
-            packed[id(state)] = state, RecordDict({**shared, records.OWN: records.to_record(state)})
-        content = packed[id(state)][1] if state else shared
+        if state and id(state) not in contents:
+            contents[id(state)] = state, RecordDict({**shared, records.OWN: records.to_record(state, packed)})
+        content = contents[id(state)][1] if state else shared
         found.append(Message(content, dst_node_id=node, message_type=kind))
     return found
 

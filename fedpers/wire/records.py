@@ -8,7 +8,8 @@ strategies send and expect.
 from typing import TypeVar, cast
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from torch import Tensor
 
 from fedpers.algorithm import State, kind_of
 from fedpers.device import CPU, to_device, to_host
@@ -33,6 +34,9 @@ PARTITION_ID = "partition-id"
 RunConfig = dict[str, str | int | float | bool]
 """What clients find in `context.run_config`."""
 
+Packed = dict[int, tuple[Tensor, Array]]
+"""Tensors as Flower's arrays, by identity; they are held, so that no other takes it."""
+
 RUN_CONFIG = "config"
 """The run-config key that holds the whole configuration as JSON."""
 
@@ -49,9 +53,19 @@ def select(content: RecordDict, kind: type[Record]) -> dict[str, Record]:
     return {name: record for name, record in content.items() if isinstance(record, kind)}
 
 
-def to_record(state: State) -> ArrayRecord:
-    """Pack tensors for the wire, wherever they are."""
-    return record_of({key: pack(tensor) for key, tensor in to_host(state).items()})
+def to_record(state: State, packed: "Packed | None" = None) -> ArrayRecord:
+    """Pack tensors for the wire, wherever they are.
+
+    Args:
+        state: The tensors.
+        packed: What was packed before, added to here: a tensor that many are sent is packed once.
+    """
+    if packed is None:
+        return record_of({key: pack(tensor) for key, tensor in to_host(state).items()})
+    new = {id(tensor): tensor for tensor in state.values() if id(tensor) not in packed}
+    for key, tensor in to_host(new).items():
+        packed[key] = new[key], pack(tensor)
+    return record_of({key: packed[id(tensor)][1] for key, tensor in state.items()})
 
 
 def from_record(record: ArrayRecord, device: torch.device = CPU) -> State:

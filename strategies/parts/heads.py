@@ -2,21 +2,29 @@
 
 from collections import OrderedDict
 
-import torch
 from torch import nn
 
 from fedpers.algorithm import State
 
 
-def make_head(width: int, hidden: int, num_classes: int, *, norm: bool = False) -> nn.Sequential:
+class _Linear(nn.Linear):
+    """A linear layer that is about to be given its weights."""
+
+    def reset_parameters(self) -> None:
+        """Leave them as they are."""
+
+
+def make_head(
+    width: int, hidden: int, num_classes: int, *, norm: bool = False, linear: type[nn.Linear] = nn.Linear
+) -> nn.Sequential:
     """Build a network on a flat vector: perhaps a LayerNorm, a hidden layer unless its width is 0, logits."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     if norm:
         layers["norm"] = nn.LayerNorm(width)
     if hidden:
-        layers["hidden"] = nn.Linear(width, hidden)
+        layers["hidden"] = linear(width, hidden)
         layers["relu"] = nn.ReLU()
-    layers["logits"] = nn.Linear(hidden or width, num_classes)
+    layers["logits"] = linear(hidden or width, num_classes)
     return nn.Sequential(layers)
 
 
@@ -24,8 +32,8 @@ def head_of(weights: State) -> nn.Sequential:
     """Return the network that `make_head` built, from its weights, which it holds as they are: nothing is copied."""
     first = weights.get("hidden.weight", weights["logits.weight"])
     hidden = len(first) if "hidden.weight" in weights else 0
-    with torch.device("meta"):
-        head = make_head(first.shape[1], hidden, len(weights["logits.bias"]), norm="norm.weight" in weights)
+    num_classes = len(weights["logits.bias"])
+    head = make_head(first.shape[1], hidden, num_classes, norm="norm.weight" in weights, linear=_Linear)
     head.load_state_dict(weights, assign=True)
     return head
 

@@ -179,7 +179,7 @@ def test_clients_without_anything_of_their_own_share_one_content() -> None:
 def test_an_answer_to_several_clients_is_packed_once(monkeypatch) -> None:
     packed: list[State] = []
     original = records.to_record
-    monkeypatch.setattr(records, "to_record", lambda state: packed.append(state) or original(state))
+    monkeypatch.setattr(records, "to_record", lambda state, known: packed.append(state) or original(state, known))
     even, arrays = {"control/c": torch.tensor(2.0)}, original({"w": torch.ones(1)})
 
     def own(client: int) -> State:
@@ -194,3 +194,15 @@ def test_an_answer_to_several_clients_is_packed_once(monkeypatch) -> None:
     ]
     assert values == [2, 1, 2, None, 2, 5]
     assert all(message.content[records.ARRAYS] is arrays for message in found)
+
+
+def test_a_tensor_among_what_clients_are_sent_is_packed_once() -> None:
+    head, arrays = torch.ones(3), records.to_record({"w": torch.ones(1)})
+
+    def own(client: int) -> State:
+        return {"heads/weight": head, "soft_labels/q": torch.tensor([float(client)])}
+
+    found = [m.content[records.OWN] for m in messages("train", 1, arrays, {0: 1, 1: 2}, own)]
+    assert found[0]["heads/weight"] is found[1]["heads/weight"]
+    assert [records.from_record(record)["soft_labels/q"].item() for record in found] == [0, 1]
+    assert torch.equal(records.from_record(found[1])["heads/weight"], head)
