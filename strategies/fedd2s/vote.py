@@ -109,7 +109,7 @@ def with_vote(model: Staged, cut: int, head: nn.Module, view: View, rule: Rule, 
         answers.share, strength = rule.without()
     else:
         own, common = answered(voting, answers, val)
-        corrected = {u: shifted(common, u * shift) for _, u in candidates}
+        corrected = {u: shifted(common, u * shift) for u in {u for _, u in candidates}}
         tried = (((v, u), mixed(own, corrected[u], v)) for v, u in candidates)
         answers.share, strength = least_loss(tried, val.labels)
     answers.shift = strength * shift
