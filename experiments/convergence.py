@@ -1,4 +1,4 @@
-"""Rounds and bytes to a target accuracy: `python -m experiments.convergence`, on the runs of the comparison.
+"""Rounds, bytes and seconds to a target accuracy: `python -m experiments.convergence`, on the runs of the comparison.
 
 Where the comparison scores too seldom for a curve, its chosen settings are run again.
 """
@@ -7,6 +7,7 @@ import dataclasses
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from experiments import comparison
 from experiments.machinery import figures
@@ -15,35 +16,40 @@ from experiments.machinery.outcome import Outcome, cumulative_megabytes
 from experiments.machinery.pages import markdown_table
 from experiments.machinery.plan import REFERENCE
 from experiments.machinery.study import Scale, Study, merge
-from fedpers.results import metrics
+from fedpers.results import Run, metrics
 
-SHARE = 0.95
+SHARES = (0.9, 0.98)
 SHOWN = frozenset(
     (
         "FedD2S",
-        "FedD2S, own heads",
+        "FedD2S+",
+        "FedD2S+, own heads",
         "Local",
         "FedAvg",
         "FedAvg + FT",
         "FedPer",
         "FedRep",
-        "Ditto",
-        "FD",
         "FedProto",
-        "FedDyn",
         "FedALA",
+        "FedPAC",
+        "kNN-Per",
     )
 )
 """What the comparison's methods are represented by: more curves could not be told apart."""
 
-Reached = tuple[float, float]
-"""The round in which a run reached a target, and the MB sent until then."""
+
+class Reached(NamedTuple):
+    """When a run reached a target: the round, and the MB sent and the seconds passed until then."""
+
+    round: float
+    megabytes: float
+    seconds: float
 
 
 def targets(found: Sequence[Outcome]) -> dict[str, float]:
     """Return the accuracies, in %, to be reached under one condition: nearly the best last one, and Local's."""
     ends = {o.arm.name: value.mean for o in found if (value := o.estimate("accuracy"))}
-    wanted = {f"{100 * SHARE:g} % of the best": SHARE * max(ends.values())}
+    wanted = {f"{100 * share:g} % of the best": share * max(ends.values()) for share in SHARES}
     return wanted | ({f"{REFERENCE}'s last": ends[REFERENCE]} if REFERENCE in ends else {})
 
 
@@ -54,9 +60,17 @@ def reached(outcome: Outcome, target: float) -> dict[int, Reached]:
         points = list(zip(map(float, curve.index), map(float, curve), strict=True))
         number = metrics.first_reaching(points, target)
         if number is not None:
-            megabytes = cumulative_megabytes(outcome.runs[seed])
-            result[seed] = (number, float(megabytes[megabytes.index <= number].iloc[-1]))
+            run = outcome.runs[seed]
+            megabytes = cumulative_megabytes(run)
+            result[seed] = Reached(
+                number, float(megabytes[megabytes.index <= number].iloc[-1]), number * seconds_a_round(run)
+            )
     return result
+
+
+def seconds_a_round(run: Run) -> float:
+    """Return the seconds that a run took for each of its rounds, scoring included."""
+    return float(run.summary["seconds"]) / run.config.rounds
 
 
 def sections(found: Sequence[Outcome]) -> list[str]:
@@ -73,16 +87,18 @@ def sections(found: Sequence[Outcome]) -> list[str]:
                         f"{target:.1f} ({name})",
                         outcome.arm.name,
                         f"{len(first)} of {len(outcome.runs)}",
-                        _mean(first, lambda pair: pair[0], "{:.1f}"),
-                        _mean(first, lambda pair: pair[1], "{:.2f}"),
+                        _mean(first, lambda when: when.round, "{:.1f}"),
+                        _mean(first, lambda when: when.megabytes, "{:.2f}"),
+                        _mean(first, lambda when: when.seconds, "{:.1f}"),
                     ]
                 )
     text = (
-        "First scored round in which the mean test accuracy over clients reaches a target, and the MB sent in both "
-        "directions until then; means over the seeds that reach it."
+        "First scored round in which the mean test accuracy over clients reaches a target, the MB sent in both "
+        "directions until then, and the seconds: those of the run, shared evenly over its rounds, on one core of a "
+        "machine that may have done other work beside it. Means over the seeds that reach it."
     )
-    headers = ["", "target accuracy", "method", "seeds that reach it", "rounds", "MB"]
-    return ["## Rounds and bytes to a target accuracy", text, markdown_table(headers, cells)]
+    headers = ["", "target accuracy", "method", "seeds that reach it", "rounds", "MB", "seconds"]
+    return ["## Rounds, bytes and seconds to a target accuracy", text, markdown_table(headers, cells)]
 
 
 def _mean(first: dict[int, Reached], part: Callable[[Reached], float], form: str) -> str:
@@ -99,7 +115,7 @@ def _scale(name: str) -> Scale:
 
 STUDY = Study(
     name="convergence",
-    question="How many rounds, and how many bytes, does each method need to reach an accuracy?",
+    question="How many rounds, bytes and seconds does each method need to reach an accuracy?",
     scales={name: _scale(name) for name in comparison.SCALES},
     draw=lambda found, folder: figures.curves(found, folder, "convergence"),
     sections=sections,

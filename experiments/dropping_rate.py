@@ -4,24 +4,33 @@ import sys
 
 from experiments.machinery import figures
 from experiments.machinery.command import main
-from experiments.machinery.scales import FEDD2S, LOCAL, laptop, paper, smoke
+from experiments.machinery.scales import FEDD2S, FEDD2S_PLUS, LOCAL, cifar10, glyphs, laptop, paper, smoke
 from experiments.machinery.study import Arm, Study
 
 
-def arms(*intervals: int) -> tuple[Arm, ...]:
-    """Return FedD2S with each interval, adaptive, without dropping, and Local."""
+def arms(*intervals: int, base: Arm = FEDD2S) -> tuple[Arm, ...]:
+    """Return FedD2S, in one of its forms, with each interval, adaptive, without dropping, and Local."""
     return (
         *(
-            Arm(f"every {n} round{'s' * (n > 1)}", (*FEDD2S.overrides, f"strategy.dropping_interval={n}"))
+            Arm(f"every {n} round{'s' * (n > 1)}", (*base.overrides, f"strategy.dropping_interval={n}"))
             for n in intervals
         ),
-        Arm("adaptive", (*FEDD2S.overrides, "strategy.dropping=adaptive")),
-        Arm("no dropping", (*FEDD2S.overrides, "strategy.dropping=none")),
+        Arm("adaptive", (*base.overrides, "strategy.dropping=adaptive")),
+        Arm("no dropping", (*base.overrides, "strategy.dropping=none")),
         LOCAL,
     )
 
 
-SCALES = {"smoke": smoke(arms(1, 2)), "laptop": laptop(arms(1, 2, 4, 6, 12)), "paper": paper(arms(5, 10, 25, 50))}
+SCORED = ("eval_every=1",)
+"""Adaptive dropping sees scored rounds only."""
+
+SCALES = {
+    "smoke": smoke(arms(1, 2)),
+    "laptop": laptop(arms(1, 2, 4, 6, 12)),
+    "cifar10": cifar10(arms(2, 4, 8, 12, base=FEDD2S_PLUS), also=SCORED),
+    "glyphs": glyphs(arms(2, 5, 10, 15, base=FEDD2S_PLUS), also=SCORED),
+    "paper": paper(arms(5, 10, 25, 50)),
+}
 
 STUDY = Study(
     name="dropping_rate",

@@ -4,7 +4,19 @@ import sys
 
 from experiments.machinery import figures
 from experiments.machinery.command import main
-from experiments.machinery.scales import FEDAVG_FT, FEDD2S, LOCAL, dirichlet, few_samples, laptop, paper, smoke
+from experiments.machinery.scales import (
+    FEDAVG_FT,
+    FEDD2S,
+    FEDD2S_PLUS,
+    LOCAL,
+    cifar10,
+    cifar10_laptop,
+    dirichlet,
+    few_samples,
+    laptop,
+    paper,
+    smoke,
+)
 from experiments.machinery.study import Study
 
 ARMS = (FEDD2S, LOCAL, FEDAVG_FT)
@@ -13,6 +25,7 @@ ALPHAS = (0.05, 0.1, 0.3, 0.5, 1.0, 5.0)
 SCALES = {
     "smoke": smoke(ARMS, dirichlet(0.1, 1.0, 5.0)),
     "laptop": laptop(ARMS, few_samples(*ALPHAS)),
+    "cifar10": cifar10((FEDD2S_PLUS, *ARMS), cifar10_laptop(*ALPHAS)),
     "paper": paper(ARMS, dirichlet(*ALPHAS)),
 }
 

@@ -4,10 +4,25 @@ import sys
 
 from experiments.machinery import figures
 from experiments.machinery.command import main
-from experiments.machinery.scales import FEDAVG, FEDAVG_FT, FEDD2S, FEW_SAMPLES, LOCAL, laptop, paper, smoke
+from experiments.machinery.scales import (
+    FEDAVG,
+    FEDAVG_FT,
+    FEDD2S,
+    FEDD2S_PLUS,
+    FEW_SAMPLES,
+    LOCAL,
+    WRITERS,
+    cifar10,
+    cifar10_laptop,
+    glyphs,
+    laptop,
+    paper,
+    smoke,
+)
 from experiments.machinery.study import Condition, Study, merge
 
 ARMS = (FEDD2S, LOCAL, FEDAVG, FEDAVG_FT)
+PLUS_ARMS = (FEDD2S_PLUS, *ARMS)
 
 
 def ratios(*values: float) -> tuple[Condition, ...]:
@@ -18,6 +33,8 @@ def ratios(*values: float) -> tuple[Condition, ...]:
 SCALES = {
     "smoke": smoke(ARMS, ratios(0.5, 1.0)),
     "laptop": laptop(ARMS, ratios(0.2, 0.5, 1.0), merge(FEW_SAMPLES, ("partition.alpha=0.5",))),
+    "cifar10": cifar10(PLUS_ARMS, ratios(0.2, 0.5, 1.0), cifar10_laptop(0.5)[0].overrides),
+    "glyphs": glyphs(PLUS_ARMS, ratios(0.1, 0.3, 1.0), WRITERS[0].overrides),
     "paper": paper(ARMS, ratios(0.2, 0.5, 1.0)),
 }
 

@@ -271,6 +271,18 @@ def laptop(
     return Scale(merge(FASHION_MNIST, also), arms, conditions, THREE_SEEDS)
 
 
+def cifar10(
+    arms: tuple[Arm, ...], conditions: tuple[Condition, ...] = cifar10_laptop(*HALF_AND_TENTH), also: Overrides = ()
+) -> Scale:
+    """Return a study's runs on 15,000 images of CIFAR-10, on three seeds; `also` is what differs from other studies."""
+    return Scale(merge(CIFAR10_LAPTOP, also), arms, conditions, THREE_SEEDS)
+
+
+def glyphs(arms: tuple[Arm, ...], conditions: tuple[Condition, ...] = WRITERS, also: Overrides = ()) -> Scale:
+    """Return a study's runs on writers of glyphs, on three seeds; `also` is what differs from other studies."""
+    return Scale(merge(GLYPHS, also), arms, conditions, THREE_SEEDS)
+
+
 def paper(arms: tuple[Arm, ...], conditions: tuple[Condition, ...] = dirichlet(*HALF_AND_TENTH)) -> Scale:
     """Return a study's runs on CIFAR-10, on five seeds."""
     return Scale(merge(CIFAR, CIFAR10), arms, conditions, FIVE_SEEDS)

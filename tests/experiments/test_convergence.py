@@ -15,6 +15,7 @@ def test_targets_and_when_they_are_reached(monkeypatch: pytest.MonkeyPatch) -> N
     outcome.__dict__["curves"] = curves
     sent = pd.Series([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], range(1, 7))
     monkeypatch.setattr(convergence, "cumulative_megabytes", lambda run: sent)
-    assert convergence.reached(outcome, 20.0) == {0: (4.0, 4.0), 1: (4.0, 4.0)}
-    assert convergence.reached(outcome, 25.0) == {0: (4.0, 4.0), 1: (6.0, 6.0)}
-    assert convergence.reached(outcome, 45.0) == {0: (4.0, 4.0)}
+    monkeypatch.setattr(convergence, "seconds_a_round", lambda run: 0.5)
+    assert convergence.reached(outcome, 20.0) == {0: (4.0, 4.0, 2.0), 1: (4.0, 4.0, 2.0)}
+    assert convergence.reached(outcome, 25.0) == {0: (4.0, 4.0, 2.0), 1: (6.0, 6.0, 3.0)}
+    assert convergence.reached(outcome, 45.0) == {0: (4.0, 4.0, 2.0)}

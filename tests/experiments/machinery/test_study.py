@@ -123,13 +123,13 @@ def test_convergence_shares_the_runs_of_the_comparison(conduct: Conduct) -> None
     before = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/summary.json")}
     conduct("convergence")
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert "## Rounds and bytes to a target accuracy" in (folder / "convergence.md").read_text()
+    assert "## Rounds, bytes and seconds to a target accuracy" in (folder / "convergence.md").read_text()
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["scale=smok"], "unknown scale 'smok'. Did you mean 'smoke'? Accepted: laptop, paper, smoke"),
+        (["scale=smok"], "unknown scale 'smok'. Did you mean 'smoke'? Accepted: cifar10, glyphs, laptop, paper, smoke"),
         (["scle=smoke"], "unknown key 'scle'. Did you mean 'scale'?"),
         (["rouns=3"], "unknown key 'rouns'. Did you mean 'rounds'?"),
         (["model.hiden=[3]"], "Did you mean 'hidden'?"),
@@ -160,7 +160,7 @@ def test_help_says_what_there_is(capsys: Any) -> None:
     text = capsys.readouterr().out
     assert "python -m experiments.convergence [scale=smoke|laptop|cifar10|glyphs|paper]" in text
     assert "runs/experiments/comparison-SCALE" in text
-    assert "FedD2S, own heads" in text
+    assert "FedD2S+, own heads" in text
 
 
 def test_default_folders_and_the_command() -> None:
