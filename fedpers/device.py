@@ -54,6 +54,14 @@ def open_device(name: str) -> torch.device:
     return device
 
 
+def server_device(name: str) -> torch.device:
+    """Return where a server may compute: where its clients do, if this process has such a device; else on the CPU."""
+    try:
+        return open_device(name)
+    except UserError:
+        return CPU
+
+
 def check_reserved(name: str, resources: Mapping[str, float]) -> None:
     """Raise a UserError when clients in processes of their own are to compute on a GPU that none of them reserves."""
     if name == "cuda" and not resources.get("num_gpus"):

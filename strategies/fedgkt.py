@@ -26,6 +26,7 @@ from torch import Tensor
 from fedpers import seeds
 from fedpers.algorithm import Aggregated, Algorithm, Federation, Purpose, Sent, Server, ServerState, State, Task, Update
 from fedpers.config.keys import Config
+from fedpers.device import server_device
 from fedpers.models.staged import Staged
 from strategies.parts.exchange import SOFT_LABELS, HeadTraining, Knowledge, Teacher, View, head_to_train, pooled
 from strategies.parts.heads import copied_weights
@@ -80,10 +81,10 @@ class FedGKT(Algorithm):
         """Return the server half."""
         return LargeModelServer(federation, self)
 
-    @property
-    def server_training(self) -> HeadTraining:
-        """How the server trains its model."""
-        return HeadTraining(self.mu, self.temperature, self.server_epochs, self.server_lr, self.server_batch_size)
+    def server_training(self, config: Config) -> HeadTraining:
+        """Return how the server trains its model, and where."""
+        batch, device = self.server_batch_size, server_device(config.device)
+        return HeadTraining(self.mu, self.temperature, self.server_epochs, self.server_lr, batch, device)
 
     def train(self, task: Task) -> Update:
         """Learn from the labels and the server, then send what the extractor sees."""
@@ -144,8 +145,9 @@ class LargeModelServer(Server[LargeModelState]):
             norm=True,
             seed=seed,
         )
-        loss = a.server_training.fit(model, rows, seeds.torch_generator(seed, "server", round=round))
-        said = {client: a.server_training.label(model, part) for client, part in knowledge.items()}
+        training = a.server_training(self.federation.config)
+        loss = training.fit(model, rows, seeds.torch_generator(seed, "server", round=round))
+        said = {client: training.label(model, part) for client, part in knowledge.items()}
         soft_labels = state.soft_labels | {client: q for client, (q, _) in said.items()}
         accuracy = sum(correct for _, correct in said.values()) / len(rows.labels)
         diagnostics = {"head_loss": loss, "head_accuracy": accuracy}

@@ -7,14 +7,16 @@ import torch
 from federations import chosen, metric_files
 from quickly import STRATEGIES, mostly_slow
 
-from fedpers import assembly
+from fedpers import assembly, seeds
 from fedpers.config.compose import group_choices
-from fedpers.device import RESIDENT_SHARE, fits, open_device, to_device, to_host
+from fedpers.device import CPU, RESIDENT_SHARE, fits, open_device, server_device, to_device, to_host
 from fedpers.errors import UserError
 from fedpers.results import Run
 from fedpers.wire import records
 from fedpers.wire.packing import view
 from fedpers.worker import Worker
+from strategies.parts.exchange import HeadTraining, Knowledge
+from strategies.parts.heads import copied_weights, make_head
 
 every_strategy = pytest.mark.parametrize("name", mostly_slow(group_choices("strategy"), STRATEGIES))
 gpu = pytest.mark.gpu
@@ -66,6 +68,31 @@ def test_every_strategy_runs_on_another_device(name: str, federate, pretend) -> 
 def test_options_run_on_another_device(overrides: list[str], federate, pretend) -> None:
     overrides = [*overrides, "rounds=2"]
     assert_close(federate(*overrides, "device=pretend"), federate(*overrides))
+
+
+def test_a_server_computes_where_its_clients_do(pretend) -> None:
+    generator = torch.Generator().manual_seed(0)
+    knowledge = Knowledge(
+        torch.randn(40, 6, generator=generator),
+        torch.full((40, 3), 1 / 3),
+        torch.arange(40) % 3,
+        torch.ones(40, dtype=torch.int64),
+    )
+    found = []
+    for device in (server_device("cpu"), server_device("pretend"), server_device("xpu")):
+        training = HeadTraining(mu=1.0, temperature=2.0, epochs=2, lr=0.01, batch_size=16, device=device)
+        with seeds.seeded_initialization(0, "head"):
+            head = make_head(6, 5, 3, norm=True)
+        loss = training.fit(head, knowledge, torch.Generator().manual_seed(1))
+        assert {parameter.device.type for parameter in head.parameters()} == {device.type}
+        q, correct = training.label(head, knowledge)
+        weights = copied_weights(head)
+        assert {tensor.device for tensor in (q, *weights.values())} == {CPU}
+        found.append((loss, correct, q, weights["hidden.weight"]))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    for a, b in zip(found[0][1:], found[1][1:], strict=True):
+        torch.testing.assert_close(a, b)
+    assert torch.equal(found[0][2], found[2][2])  # there is no such device here, so the server stays on the CPU
 
 
 def test_images_stay_on_the_device_if_they_fit(config, pretend, monkeypatch) -> None:

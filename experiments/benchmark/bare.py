@@ -7,7 +7,7 @@ does beside SGD on labels is in `experiments.benchmark.distilling`.
 
 import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.benchmark.distilling import Distilling
+from experiments.benchmark.distilling import Distilling, Loss
 from experiments.benchmark.workloads import Workload
 from fedpers import seeds
 from fedpers.algorithm import Federation
@@ -98,10 +98,6 @@ def _work(
                 distilling.train_head(round)
         ended.append(time.time())
     return ended
-
-
-Loss = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
-"""Maps a model, inputs, labels and the samples' positions to what is minimized."""
 
 
 def _loss(model: nn.Module, inputs: Tensor, labels: Tensor, _: Tensor) -> Tensor:

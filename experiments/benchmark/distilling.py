@@ -4,8 +4,8 @@ Heads, soft labels and pooled knowledge have the shapes of a real run and random
 shares no line with what it is a limit for; hyper-parameters and cuts are those of the algorithm.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +16,8 @@ from fedpers.config.keys import Config
 from fedpers.data.shards import Shards
 from strategies.fedd2s.settings import Settings
 
-if TYPE_CHECKING:
-    from experiments.benchmark.bare import Loss
+Loss = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
+"""Maps a model, inputs, labels and the samples' positions to what is minimized."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Distilling:
             nn.LayerNorm(width), nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, self.num_classes)
         )
 
-    def client_loss(self, round: int) -> "Loss":
+    def client_loss(self, round: int) -> Loss:
         """Return a client's loss with a frozen head and soft labels."""
         a, cut = self.settings, self.cut(round)
         head = self.head(cut).requires_grad_(False)

@@ -141,15 +141,16 @@ class HeadServer(Server[HeadState]):
         trained: dict[int, nn.Module] = {}
         pools = {}
         losses = []
+        training = self.settings.head_training(self.federation.config)
         for owner in sorted({self.owner(client) for client in knowledge}):
             rows = pooled([part for client, part in knowledge.items() if self.owner(client) == owner], cut)
             pools[owner] = rows.labels.bincount(rows.counts, minlength=self.federation.num_classes).long()
             trained[owner] = self.head(state, cut, owner, rows.h.shape[1])
             stream = seeds.torch_generator(self.federation.config.seed, "server", round=round, client=owner)
-            losses.append(self.settings.head_training.fit(trained[owner], rows, stream))
+            losses.append(training.fit(trained[owner], rows, stream))
         soft_labels, correct, total = dict(state.soft_labels), 0.0, 0.0
         for client, part in knowledge.items():
-            q, right = self.settings.head_training.label(trained[self.owner(client)], part)
+            q, right = training.label(trained[self.owner(client)], part)
             soft_labels[client] = SoftLabels(q, cut, round)
             correct, total = correct + right, total + float(part.counts.sum())
         heads = {owner: copied_weights(head) for owner, head in trained.items()}

@@ -7,6 +7,7 @@ import torch
 
 from fedpers.algorithm import Algorithm
 from fedpers.config.keys import Config
+from fedpers.device import server_device
 from fedpers.errors import UserError
 from fedpers.models.staged import Staged
 from strategies.fedd2s.dropping import scheduled_cut
@@ -179,10 +180,10 @@ class Settings(Algorithm):
         """Return how representations look to the federation."""
         return View(self.pool, self.projection, self.temperature, seed)
 
-    @property
-    def head_training(self) -> HeadTraining:
-        """How the server trains its heads."""
-        return HeadTraining(self.mu, self.temperature, self.server_epochs, self.server_lr, self.server_batch_size)
+    def head_training(self, config: Config) -> HeadTraining:
+        """Return how the server trains its heads, and where."""
+        batch, device = self.server_batch_size, server_device(config.device)
+        return HeadTraining(self.mu, self.temperature, self.server_epochs, self.server_lr, batch, device)
 
     @property
     def wire_type(self) -> torch.dtype:

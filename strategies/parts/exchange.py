@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fedpers import seeds
 from fedpers.algorithm import State
+from fedpers.device import to_device
 from fedpers.errors import UserError
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, Split, collect, fit
@@ -147,6 +148,7 @@ class HeadTraining:
         epochs: Passes over the clients' knowledge.
         lr: Learning rate.
         batch_size: Rows in a batch.
+        device: Where the server computes; what it takes and gives is on the CPU, but for the head.
     """
 
     mu: float
@@ -154,10 +156,15 @@ class HeadTraining:
     epochs: int
     lr: float
     batch_size: int
+    device: torch.device
 
     def fit(self, head: nn.Module, knowledge: Knowledge, generator: torch.Generator) -> float:
-        """Train a head in place, each row weighted by the samples behind it, and return the last epoch's mean loss."""
-        h, p, labels, counts = knowledge
+        """Train a head in place, each row weighted by the samples behind it, and return the last epoch's mean loss.
+
+        The head is left on the device.
+        """
+        head.to(self.device)
+        h, p, labels, counts = (to_device(tensor, self.device) for tensor in knowledge)
         weights = counts / counts.float().mean()
 
         def server_loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -179,8 +186,8 @@ class HeadTraining:
 
     @torch.no_grad()
     def label(self, head: nn.Module, knowledge: Knowledge) -> tuple[Tensor, float]:
-        """Return q = softmax(g(h)/T) for every row, and the number of samples that the head gets right."""
-        logits = head.eval()(knowledge.h)
+        """Return q = softmax(g(h)/T) for every row, and the number of samples that the trained head gets right."""
+        logits = head.eval()(to_device(knowledge.h, self.device)).cpu()
         correct = float(((logits.argmax(1) == knowledge.labels) * knowledge.counts).sum())
         return (logits / self.temperature).softmax(1), correct
 

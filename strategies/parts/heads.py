@@ -5,6 +5,7 @@ from collections import OrderedDict
 from torch import nn
 
 from fedpers.algorithm import State
+from fedpers.device import to_host
 
 
 class _Linear(nn.Linear):
@@ -39,8 +40,8 @@ def head_of(weights: State) -> nn.Sequential:
 
 
 def copied_weights(network: nn.Module) -> State:
-    """Return copies of a network's weights."""
-    return {key: tensor.detach().clone() for key, tensor in network.state_dict().items()}
+    """Return copies of a network's weights, on the CPU."""
+    return to_host({key: tensor.detach().clone() for key, tensor in network.state_dict().items()})
 
 
 def frozen_head(received: State, prefix: str) -> nn.Module | None:

@@ -8,6 +8,7 @@ from by_hand import LOG2, LOG3
 from fedd2s_toys import ONE, head_with
 from toys import three_parameters
 
+from fedpers.device import CPU
 from fedpers.errors import UserError
 from fedpers.training import Batch
 from strategies.parts.exchange import SENT, HeadTraining, Knowledge, Teacher, View, pooled, projection_matrix, represent
@@ -76,7 +77,7 @@ def test_server_loss_by_hand() -> None:
         torch.tensor([0, 1]),
         torch.tensor([1, 3]),
     )
-    training = HeadTraining(mu=2.0, temperature=1.0, epochs=1, lr=1e-9, batch_size=64)
+    training = HeadTraining(mu=2.0, temperature=1.0, epochs=1, lr=1e-9, batch_size=64, device=CPU)
     loss = training.fit(head, knowledge, torch.Generator().manual_seed(0))
     assert loss == pytest.approx(0.5 * (0.5 * (LOG2 + 2 * (0.75 * LOG3 - LOG2)) + 1.5 * LOG2))
 
@@ -84,7 +85,7 @@ def test_server_loss_by_hand() -> None:
 def test_a_head_labels_by_hand() -> None:
     """Logits (0, h) at T = 2; it says class 1 of both rows, and the second stands for 3 samples of that class."""
     h, labels, counts = torch.tensor([[1.0], [3.0]]), torch.tensor([0, 1]), torch.tensor([2, 3])
-    training = HeadTraining(mu=0.0, temperature=2.0, epochs=1, lr=1.0, batch_size=64)
+    training = HeadTraining(mu=0.0, temperature=2.0, epochs=1, lr=1.0, batch_size=64, device=CPU)
     q, correct = training.label(head_with((0.0, 1.0)), Knowledge(h, torch.full((2, 2), 0.5), labels, counts))
     torch.testing.assert_close(q, torch.tensor([[0.0, 1.0], [0.0, 3.0]]).div(2).softmax(1))
     assert correct == 3
