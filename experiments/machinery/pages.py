@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich import box
@@ -22,6 +22,7 @@ HEADERS = {
     "behind": "to the best",
     "harmed": f"worse than {REFERENCE}",
     "worst_10pct": "worst 10 %",
+    "behind_in_worst": "worst to the best",
     "quarter": "after a quarter",
     "std": "std",
     "megabytes": "MB",
@@ -30,14 +31,17 @@ NOTE = """\
 Test accuracy in % after the last round, mean over clients, then mean over seeds ± half of its 95 % confidence
 interval (Student's t over seeds). Gain: difference to {reference} with the same seed, hence the same data; worse:
 share of clients below themselves under {reference}; to the best: difference to the method with the highest accuracy
-under the same condition, over the seeds that both have; worst 10 %: mean over the worst tenth of the clients; after a
-quarter: accuracy after a quarter of the rounds; std: over clients; MB: sent in both directions by all clients in all
-rounds."""
+under the same condition, over the seeds that both have; worst 10 %: mean over the worst tenth of the clients; worst to
+the best: the same difference in that; after a quarter: accuracy after a quarter of the rounds; std: over clients; MB:
+sent in both directions by all clients in all rounds."""
 
-COLUMNS = ("accuracy", "gain", "behind", *MEASURES[2:])
+BEHIND = {"behind": "accuracy", "behind_in_worst": "worst_10pct"}
+"""Columns that are differences to the best row, and in what."""
+
+COLUMNS = ("accuracy", "gain", "behind", "harmed", "worst_10pct", "behind_in_worst", "quarter", "std", "megabytes")
 """What the main table has a column for."""
 
-INTERVALS = ("accuracy", "gain", "behind", "worst_10pct")
+INTERVALS = ("accuracy", "gain", "worst_10pct", *BEHIND)
 """What is shown with its interval."""
 
 REUSED = "Kept although the code differs from what made them (`reuse=true`)"
@@ -131,27 +135,38 @@ def _more(scale: Scale) -> str:
 
 def rows(found: Sequence[Row]) -> list[list[str]]:
     """Return the cells of the main table."""
-    best = {row.condition: row for row in sorted(found, key=_accuracy)}
+    best = {
+        (row.condition, measure): row for measure in BEHIND.values() for row in sorted(found, key=_by_mean(measure))
+    }
     return [
-        [row.condition.name, row.arm.name, *(cell(row, measure, best[row.condition]) for measure in COLUMNS)]
+        [
+            row.condition.name,
+            row.arm.name,
+            *(cell(row, measure, best[row.condition, BEHIND.get(measure, "accuracy")]) for measure in COLUMNS),
+        ]
         for row in found
     ]
 
 
-def _accuracy(row: Row) -> float:
-    value = row.estimate("accuracy")
-    return value.mean if value else -1.0
+def _by_mean(measure: str) -> Callable[[Row], float]:
+    """Return what sorts rows by a measure's mean, those without any first."""
+
+    def mean(row: Row) -> float:
+        value = row.estimate(measure)
+        return value.mean if value else -1.0
+
+    return mean
 
 
 def cell(row: Row, measure: str, best: Row | None = None) -> str:
     """Return an estimate as text: 87.8 ± 1.2, without the interval for a single seed, – for nothing."""
-    if measure == "behind":
-        value = None if best is None or best is row else paired(row, best, "accuracy")
+    if measure in BEHIND:
+        value = None if best is None or best is row else paired(row, best, BEHIND[measure])
     else:
         value = row.estimate(measure)
     if value is None:
         return "–"
-    mean = f"{value.mean:{'+' if measure in ('gain', 'behind') else ''}.1f}"
+    mean = f"{value.mean:{'+' if measure in ('gain', *BEHIND) else ''}.1f}"
     return f"{mean} ± {value.half:.1f}" if value.half is not None and measure in INTERVALS else mean
 
 
