@@ -51,3 +51,21 @@ def test_readmes_table_is_renewed_the_best_first(tmp_path: Path) -> None:
     table.write_text("method,accuracy_mean,worst_10pct_mean\nA,1.04,2\nB,3,4.05\n")
     page = f"before\n\n{document.HEADER}\n|---|---|---|\n| A | 0 | 0 |\n\nafter\n"
     assert document.quickstart(page, table) == page.replace("| A | 0 | 0 |", "| B | 3.0 | 4.0 |\n| A | 1.0 | 2.0 |")
+
+
+def test_the_flagships_page_tells_what_the_comparisons_found() -> None:
+    page = document.FLAGSHIP.read_text()
+    assert document.flagship_header() in page
+    assert document.flagship(page) == page
+
+
+def test_the_flagships_table_has_a_dash_for_what_was_not_run(tmp_path: Path) -> None:
+    for scale, condition in (("laptop", "Dirichlet 0.1"), ("cifar10", "Dirichlet 0.5"), ("glyphs", "natural writers")):
+        (tmp_path / f"comparison-{scale}").mkdir()
+        lines = "condition,method,accuracy_mean,worst_10pct_mean\n" + f"{condition},FedPer,80.04,60.06\n"
+        (tmp_path / f"comparison-{scale}" / "comparison.csv").write_text(lines)
+    page = f"before\n\n{document.flagship_header()}\n|---|\n| old |\n\nafter\n"
+    found = document.flagship(page, tmp_path)
+    assert "| FedPer | – | 80.0 / 60.1 | 80.0 / 60.1 | – | 80.0 / 60.1 |\n" in found
+    assert "| Local | – | – | – | – | – |\n\nafter\n" in found
+    assert "old" not in found
