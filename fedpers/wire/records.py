@@ -53,15 +53,14 @@ def select(content: RecordDict, kind: type[Record]) -> dict[str, Record]:
     return {name: record for name, record in content.items() if isinstance(record, kind)}
 
 
-def to_record(state: State, packed: "Packed | None" = None) -> ArrayRecord:
+def to_record(state: State, packed: Packed | None = None) -> ArrayRecord:
     """Pack tensors for the wire, wherever they are.
 
     Args:
         state: The tensors.
         packed: What was packed before, added to here: a tensor that many are sent is packed once.
     """
-    if packed is None:
-        return record_of({key: pack(tensor) for key, tensor in to_host(state).items()})
+    packed = {} if packed is None else packed
     new = {id(tensor): tensor for tensor in state.values() if id(tensor) not in packed}
     for key, tensor in to_host(new).items():
         packed[key] = new[key], pack(tensor)
