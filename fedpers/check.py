@@ -19,11 +19,8 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
-import torch
-
-if not torch.cuda.is_available():  # a GPU needs no stand-in
-    with contextlib.suppress(ImportError):  # an older PyTorch has no devices written in Python
-        from fedpers import emulated  # noqa: F401 - before the first gradient, when PyTorch counts its devices
+with contextlib.suppress(ImportError):  # an older PyTorch has no devices written in Python
+    from fedpers import emulated  # noqa: F401 - before the first gradient, when PyTorch counts its devices
 
 from fedpers.arguments import parser
 from fedpers.errors import UserError

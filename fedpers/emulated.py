@@ -9,6 +9,9 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
+if torch.cuda.is_available():
+    raise ImportError("a GPU is here: PyTorch would pin memory for the emulated device instead of for it")
+
 NAME = "pretend"
 MIXES = ("_to_copy", "copy_", "index", "index_put_")
 """Operations that take tensors of two devices on a GPU as well."""

@@ -14,9 +14,8 @@ from fedpers.config.compose import compose_config
 from fedpers.config.keys import Config
 from fedpers.results import Run
 
-if not torch.cuda.is_available():  # PyTorch would pin memory for the emulated device instead of for the GPU
-    with contextlib.suppress(ImportError):  # an older PyTorch has no devices written in Python
-        from fedpers import emulated  # noqa: F401 - before the first gradient, when PyTorch counts its devices
+with contextlib.suppress(ImportError):  # an older PyTorch has no devices written in Python
+    from fedpers import emulated  # noqa: F401 - before the first gradient, when PyTorch counts its devices
 
 
 @pytest.fixture(autouse=True)

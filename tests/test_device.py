@@ -1,5 +1,6 @@
 """Clients on an accelerator: an emulated one here, a GPU where there is one."""
 
+import importlib
 from types import SimpleNamespace
 
 import pytest
@@ -25,10 +26,8 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CU
 
 @pytest.fixture
 def pretend():
-    if torch.cuda.is_available():
-        pytest.skip("a GPU is here, and PyTorch takes one accelerator at a time")
     return pytest.importorskip(
-        "fedpers.emulated", reason="this PyTorch has no devices written in Python", exc_type=ImportError
+        "fedpers.emulated", reason="a GPU, or a PyTorch without devices written in Python", exc_type=ImportError
     )
 
 
@@ -38,6 +37,12 @@ def assert_close(there: Run, here: Run, tolerance: float = 1e-4) -> None:
     assert there.scores[columns].equals(here.scores[columns])
     assert (there.scores.loss - here.scores.loss).abs().max() < tolerance
     assert there.scores.loss.nunique() > 4
+
+
+def test_there_is_no_emulated_device_beside_a_gpu(pretend, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(ImportError, match="a GPU is here"):
+        importlib.reload(pretend)
 
 
 def test_pretend_tensors_do_not_mix(pretend) -> None:
