@@ -5,10 +5,8 @@ At scales `laptop` and `paper` that is knowledge alone. There `feedback=head` wi
 construction. At `cifar10` and `glyphs` it is FedD2S+, our additions among the parts.
 """
 
-import sys
-
 from experiments.machinery import figures
-from experiments.machinery.command import main
+from experiments.machinery.command import as_command
 from experiments.machinery.scales import FEDD2S, FEDD2S_PLUS, LOCAL, cifar10, glyphs, laptop, paper, smoke
 from experiments.machinery.study import Arm, Study, merge
 
@@ -66,4 +64,4 @@ STUDY = Study(
 )
 
 if __name__ == "__main__":
-    sys.exit(main(STUDY))
+    as_command(STUDY)

@@ -10,7 +10,6 @@ clients and with all clients. Writes benchmark_engines.md, .json and a figure.
 
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +18,10 @@ from experiments.benchmark import report
 from experiments.benchmark.measure import Subject, Timing, run
 from experiments.benchmark.workloads import W2, WORKLOADS, Workload, scaled
 from experiments.machinery.jobs import Tally
+from fedpers.endings import command, exit_code
 from fedpers.errors import FederationError, UserError, unknown_name
-from fedpers.run import FAILED, INTERRUPTED, OK, USAGE
+from fedpers.run import FAILED, OK, USAGE
+from fedpers.scratch import scratch_folder
 
 BARE1, BARE2 = "bare loop, 1 process", "bare loop, 2 processes"
 LOCAL1, LOCAL2 = "local, 1 thread", "local, 2 threads"
@@ -71,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.write(f"{__doc__}\n")
             return OK
         options = _read(given)
-        with tempfile.TemporaryDirectory(prefix="fedpers-benchmark-data-") as scratch:
-            found = _measure(options, Path(options.get("data") or scratch))
+        with scratch_folder("fedpers-benchmark-data-") as scratch:
+            found = _measure(options, Path(options["data"]) if options.get("data") else scratch)
         folder = Path(options.get("out") or "experiments/results/benchmark_engines")
         for path in report.write(
             folder, found, TARGETS, SHARES, " ".join(["python -m experiments.benchmark_engines", *given])
@@ -84,9 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FederationError as error:
         sys.stderr.write(f"error: {error}\n")
         return FAILED
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         sys.stderr.write("stopped; nothing was written\n")
-        return INTERRUPTED
+        return exit_code(error)
     return OK
 
 
@@ -136,4 +137,4 @@ def _measure(options: dict[str, str], data: Path) -> report.Found:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command(main)

@@ -1,9 +1,7 @@
 """All methods against each other, their hyper-parameters tuned alike: `python -m experiments.comparison`."""
 
-import sys
-
 from experiments.machinery import figures
-from experiments.machinery.command import main
+from experiments.machinery.command import as_command
 from experiments.machinery.scales import (
     CIFAR,
     CIFAR10_LAPTOP,
@@ -81,4 +79,4 @@ STUDY = Study(
 )
 
 if __name__ == "__main__":
-    sys.exit(main(STUDY))
+    as_command(STUDY)

@@ -5,13 +5,12 @@ Where the comparison scores too seldom for a curve, its chosen settings are run 
 
 import dataclasses
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from experiments import comparison
 from experiments.machinery import figures
-from experiments.machinery.command import main
+from experiments.machinery.command import as_command
 from experiments.machinery.outcome import Outcome, cumulative_megabytes
 from experiments.machinery.pages import markdown_table
 from experiments.machinery.plan import REFERENCE
@@ -124,4 +123,4 @@ STUDY = Study(
 )
 
 if __name__ == "__main__":
-    sys.exit(main(STUDY))
+    as_command(STUDY)

@@ -1,9 +1,7 @@
 """How fast FedD2S drops layers from the federation: `python -m experiments.dropping_rate`."""
 
-import sys
-
 from experiments.machinery import figures
-from experiments.machinery.command import main
+from experiments.machinery.command import as_command
 from experiments.machinery.scales import FEDD2S, FEDD2S_PLUS, LOCAL, cifar10, glyphs, laptop, paper, smoke
 from experiments.machinery.study import Arm, Study
 
@@ -40,4 +38,4 @@ STUDY = Study(
 )
 
 if __name__ == "__main__":
-    sys.exit(main(STUDY))
+    as_command(STUDY)

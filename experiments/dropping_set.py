@@ -1,9 +1,7 @@
 """Which cuts FedD2S passes through, and in which order: `python -m experiments.dropping_set`."""
 
-import sys
-
 from experiments.machinery import figures
-from experiments.machinery.command import main
+from experiments.machinery.command import as_command
 from experiments.machinery.scales import FEDD2S, FEDD2S_PLUS, LOCAL, cifar10, glyphs, laptop, paper, smoke
 from experiments.machinery.study import Arm, Study
 
@@ -50,4 +48,4 @@ STUDY = Study(
 )
 
 if __name__ == "__main__":
-    sys.exit(main(STUDY))
+    as_command(STUDY)

@@ -6,11 +6,10 @@ tunes them.
 """
 
 import dataclasses
-import sys
 
 from experiments import comparison
 from experiments.machinery import figures
-from experiments.machinery.command import main
+from experiments.machinery.command import as_command
 from experiments.machinery.scales import KNOWN, LOCAL
 from experiments.machinery.study import Arm, Scale, Study
 
@@ -37,4 +36,4 @@ STUDY = Study(
 )
 
 if __name__ == "__main__":
-    sys.exit(main(STUDY))
+    as_command(STUDY)

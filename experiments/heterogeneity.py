@@ -1,9 +1,7 @@
 """From nearly one class a client to nearly IID: `python -m experiments.heterogeneity`."""
 
-import sys
-
 from experiments.machinery import figures
-from experiments.machinery.command import main
+from experiments.machinery.command import as_command
 from experiments.machinery.scales import (
     FEDAVG_FT,
     FEDD2S,
@@ -39,4 +37,4 @@ STUDY = Study(
 )
 
 if __name__ == "__main__":
-    sys.exit(main(STUDY))
+    as_command(STUDY)

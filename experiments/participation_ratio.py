@@ -1,9 +1,7 @@
 """Fewer clients a round, equally many rounds: `python -m experiments.participation_ratio`."""
 
-import sys
-
 from experiments.machinery import figures
-from experiments.machinery.command import main
+from experiments.machinery.command import as_command
 from experiments.machinery.scales import (
     FEDAVG,
     FEDAVG_FT,
@@ -48,4 +46,4 @@ STUDY = Study(
 )
 
 if __name__ == "__main__":
-    sys.exit(main(STUDY))
+    as_command(STUDY)

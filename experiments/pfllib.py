@@ -6,11 +6,10 @@ skew: FedAvg 85.85, Ditto 97.47, personalized methods from 97.06 (APPLE) to 97.6
 """
 
 import statistics
-import sys
 from collections.abc import Sequence
 
 from experiments.machinery import figures
-from experiments.machinery.command import main
+from experiments.machinery.command import as_command
 from experiments.machinery.outcome import Outcome
 from experiments.machinery.pages import markdown_table
 from experiments.machinery.scales import DIGITS
@@ -77,4 +76,4 @@ STUDY = Study(
 )
 
 if __name__ == "__main__":
-    sys.exit(main(STUDY))
+    as_command(STUDY)

@@ -1,9 +1,7 @@
 """README's picture and table: quickstart with FedD2S and what it has to beat: `python -m experiments.quickstart`."""
 
-import sys
-
 from experiments.machinery import figures
-from experiments.machinery.command import main
+from experiments.machinery.command import as_command
 from experiments.machinery.scales import DIGITS, FEDAVG, FEDAVG_FT, FEDD2S, FEDD2S_PLUS, KNOWN, LOCAL, THREE_SEEDS
 from experiments.machinery.study import Condition, Scale, Study
 
@@ -30,4 +28,4 @@ STUDY = Study(
 )
 
 if __name__ == "__main__":
-    sys.exit(main(STUDY))
+    as_command(STUDY)

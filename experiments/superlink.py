@@ -10,7 +10,6 @@ import os
 import shlex
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -19,6 +18,7 @@ from fedpers import run
 from fedpers.engines.flower.engine import write_connection
 from fedpers.engines.flower.processes import executable, free_port, start, stop_on_exit, wait_until_healthy
 from fedpers.errors import FederationError
+from fedpers.scratch import scratch_folder
 
 NUM_NODES = 3
 CONNECTION = "three-nodes"
@@ -26,8 +26,7 @@ CONNECTION = "three-nodes"
 
 def main(arguments: Sequence[str]) -> int:
     """Start the processes, run the federation by `engine=flower`, end the processes; return the exit code."""
-    with tempfile.TemporaryDirectory(prefix="fedpers-superlink-") as name, ExitStack() as stack:
-        home = Path(name)
+    with scratch_folder("fedpers-superlink-") as home, ExitStack() as stack:
         address = f"127.0.0.1:{free_port()}"
         host, _, port = address.partition(":")
         write_connection(home, CONNECTION, address)

@@ -199,6 +199,13 @@ class Algorithm:
         """
         return {}
 
+    def bound_to_rounds(self, config: Config) -> str:
+        """Say why a run cannot go on with another number of rounds than it was begun with; empty: it can.
+
+        It cannot where what happens in a round depends on how many there will be.
+        """
+        return ""
+
     def check(self, model: Staged, config: Config) -> None:
         """Raise a UserError when this algorithm's keys do not fit the model or the rest of the configuration."""
 

@@ -109,7 +109,17 @@ def check(config: Config, shards: Shards) -> None:
                 f"strategy={config.choices.get('strategy')} shares weights, which clients of several architectures "
                 "(model.mixture) cannot. Accepted: a strategy that keeps all weights on the clients, or one model"
             )
-    build(config.engine, "engine", plugins=config.plugins)
+    keeps = keeps_state(config)
+    if config.checkpoint_every and not keeps:
+        raise UserError(
+            f"checkpoint_every={config.checkpoint_every} is not possible with engine={config.choices.get('engine')}, "
+            "whose clients keep their memory to themselves. Accepted: null, or engine=local or engine=ray"
+        )
     check_metrics(config.metrics, config.plugins, shards.num_classes)
     for number, path in enumerate(config.figures):
         resolve(path, f"figures[{number}]", config.plugins)
+
+
+def keeps_state(config: Config) -> bool:
+    """Tell whether an engine lets clients' memories be written into checkpoints; Flower's own runtimes do not."""
+    return bool(getattr(build(config.engine, "engine", plugins=config.plugins), "keeps_state", True))

@@ -11,9 +11,7 @@ for a mistake on the command line.
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
@@ -23,12 +21,13 @@ with contextlib.suppress(ImportError):  # an older PyTorch has no devices writte
     from fedpers import emulated  # noqa: F401 - before the first gradient, when PyTorch counts its devices
 
 from fedpers.arguments import parser
+from fedpers.endings import command
 from fedpers.errors import UserError
 
 if TYPE_CHECKING:  # imported late, so that --help is quick
     from fedpers.contract.play import Candidate
 
-KEPT, BROKEN, USAGE, INTERRUPTED = 0, 1, 2, 130
+KEPT, BROKEN, USAGE = 0, 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,9 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return USAGE
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped\n")
-        return INTERRUPTED
 
 
 def report(candidate: "Candidate") -> int:
@@ -54,14 +50,15 @@ def report(candidate: "Candidate") -> int:
     from fedpers.contract.checks import CHECKS, NotChecked
     from fedpers.contract.watched import Broken
     from fedpers.progress import printer
+    from fedpers.scratch import scratch_folder
 
     console, broken = printer(), 0
     name = candidate.config().choices["strategy"]
-    with tempfile.TemporaryDirectory(prefix="fedpers-check-") as folder:
+    with scratch_folder("fedpers-check-") as folder:
         for check in CHECKS:
             what = (check.__doc__ or "").partition("\n")[0]
             try:
-                check(candidate, Path(folder))
+                check(candidate, folder)
             except Broken as error:
                 broken += 1
                 console.print(f"[red]broken[/red]  {what}", highlight=False, soft_wrap=True)
@@ -77,4 +74,4 @@ def report(candidate: "Candidate") -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command(main)

@@ -17,12 +17,18 @@ from fedpers.rows import MODELS, Entry, Row, mean_accuracy, metric_rank
 class Reporter(Protocol):
     """Is told how a run gets on."""
 
+    def goes_on(self, round: int) -> None:
+        """A run goes on after a round; 0: it has no checkpoint and starts over."""
+
     def round_done(self, round: int, rows: list[Row], entries: list[Entry]) -> None:
         """A round has ended; without evaluation `rows` is empty."""
 
 
 class Silent:
     """Says nothing."""
+
+    def goes_on(self, round: int) -> None:
+        """Do nothing."""
 
     def round_done(self, round: int, rows: list[Row], entries: list[Entry]) -> None:
         """Do nothing."""
@@ -73,6 +79,11 @@ class Display(Bar):
                 console=self.console,
             )
             self._task = self._bar.add_task(title, total=rounds, accuracy="")
+
+    def goes_on(self, round: int) -> None:
+        """Say that the run goes on after a round."""
+        where = f"goes on after round {round} of {self._rounds}" if round else "has no checkpoint and starts over"
+        self.console.print(f"{self._title}: {where}", markup=False)
 
     def round_done(self, round: int, rows: list[Row], entries: list[Entry]) -> None:
         """Show a finished round, every client that failed in it, and the first one in which a model diverged."""
@@ -168,10 +179,17 @@ def comparison_table(summaries: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
-def printer() -> Console:
-    """Return the console for results; tables keep their columns when the output is a file."""
-    plain = Console(highlight=False)
-    return plain if plain.is_terminal else Console(highlight=False, width=100)
+def printer(*, stderr: bool = False) -> Console:
+    """Return the console for results, or for remarks; tables keep their columns when the output is a file."""
+    plain = Console(highlight=False, stderr=stderr)
+    return plain if plain.is_terminal else Console(highlight=False, stderr=stderr, width=100)
+
+
+def print_paths(console: Console, paths: Iterable[Path]) -> None:
+    """Print what was written."""
+    console.print("Written:")
+    for path in paths:
+        console.print(f"  {path}", markup=False, soft_wrap=True)
 
 
 def listing(folder: Path) -> list[Path]:

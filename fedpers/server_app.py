@@ -1,6 +1,5 @@
 """The Flower ServerApp: roll call, strategy, rounds, and the results of each on disk."""
 
-import dataclasses
 import platform
 import sys
 import time
@@ -10,7 +9,7 @@ from logging import INFO
 from typing import Any
 
 import torch
-from flwr.app import ArrayRecord, Context, MetricRecord
+from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
@@ -19,6 +18,7 @@ import fedpers
 from fedpers import client_app, seeds
 from fedpers.algorithm import Algorithm, Federation
 from fedpers.assembly import build_algorithm, build_federation, check
+from fedpers.checkpoint import Checkpoints, Snapshot
 from fedpers.config.keys import Config
 from fedpers.data.shards import CLIENTS, Shards
 from fedpers.device import describe
@@ -32,8 +32,10 @@ from fedpers.scoring import where_smaller_is_better
 from fedpers.wire import records
 from fedpers.wire.carrier import BringsStrategy, Carrier, nothing
 from fedpers.wire.evaluation import evaluate_clients
+from fedpers.wire.keeper import keeper_of
 from fedpers.wire.ledger import Ledger
 from fedpers.wire.roll_call import roll_call
+from fedpers.wire.rounds import run_rounds
 
 _PACKAGES = ("flwr", "flwr-datasets", "torch", "torchvision", "numpy", "ray", "pandas", "pyarrow")
 
@@ -63,6 +65,8 @@ def serve(
     writer: RunWriter,
     reporter: Reporter,
     algorithm: Algorithm | None = None,
+    *,
+    goes_on_from: Snapshot | None = None,
 ) -> None:
     """Run all rounds of a federation over a Grid and write its results.
 
@@ -73,30 +77,30 @@ def serve(
         writer: The run directory.
         reporter: Is told of every round.
         algorithm: The algorithm; without it, the one of the configuration.
+        goes_on_from: What the run's last checkpoint holds, if it is to go on.
 
     Raises:
         FederationError: the federation cannot go on.
+        UserError: a checkpoint cannot be written.
     """
-    start = time.perf_counter()
-    writer.write_json("config.json", dataclasses.asdict(config))
-    writer.write_json("manifest.json", _manifest(config, shards))
-    writer.write_json("data.json", shards.manifest)
-    writer.copy(shards.folder / CLIENTS)
+    start = time.perf_counter() - (goes_on_from.seconds if goes_on_from else 0.0)
+    writer.begin(config, _manifest(config, shards), shards.manifest, shards.folder / CLIENTS)
     nodes = roll_call(grid, shards.num_clients)
     algorithm = algorithm or build_algorithm(config)
     federation = build_federation(config, shards, algorithm)
     strategy = flower_strategy(algorithm, federation, nodes)
     carrier = strategy if isinstance(strategy, Carrier) else None
-    first = carrier.state.shared if carrier else federation.initial
+    keeper = keeper_of(strategy, grid, Checkpoints(writer.folder, config.checkpoint_every), start)
+    arrays = records.to_record(carrier.state.shared if carrier else federation.initial)
+    if goes_on_from:
+        arrays = keeper.bring_back(goes_on_from)
     ledger = Ledger(grid, nodes)
     unseen = config.unseen_clients(shards.num_clients)
 
     def trainable(rows: list[Row]) -> list[Row]:
         return [row for row in rows if row.client not in unseen]
 
-    def after_round(round: int, arrays: ArrayRecord) -> MetricRecord | None:
-        if round == 0:  # Flower also asks before the first round
-            return None
+    def after_round(round: int, arrays: ArrayRecord) -> None:
         books = ledger.take()
         entries, diagnostics, rows = books.entries, books.diagnostics, list[Row]()
         if config.evaluates(round):
@@ -110,15 +114,12 @@ def serve(
             if accuracy is not None:
                 carrier.evaluated(round, accuracy)
         writer.write_round(round, rows, entries, diagnostics)
+        keeper.round_done(round, arrays)
         reporter.round_done(round, trainable(rows), entries)
-        return None
 
-    strategy.start(
-        ledger,
-        initial_arrays=records.to_record(first),
-        num_rounds=config.rounds,
-        evaluate_fn=after_round,
-    )
+    first = goes_on_from.round + 1 if goes_on_from else 1
+    with keeper:
+        run_rounds(strategy, ledger, arrays, range(first, config.rounds + 1), after_round)
     summary = summarize(Run(writer.folder))
     writer.write_json("summary.json", {**summary, "seconds": time.perf_counter() - start})
 

@@ -18,22 +18,25 @@ PLAIN = (bool, int, float, str, types.NoneType)
 def take_apart(state: Any) -> tuple[dict[str, Tensor], Any]:
     """Return a state's tensors by their paths in it, and the rest as plain values, in which paths stand for tensors.
 
+    A tensor that stands at several places is told of once, by its first path, and is one tensor again afterwards.
+
     Raises:
         TypeError: the state holds something else than tensors, numbers, names and containers of these.
     """
     tensors: dict[str, Tensor] = {}
-    return tensors, _plain(state, "", tensors)
+    return tensors, _plain(state, "", tensors, {})
 
 
-def _plain(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+def _plain(value: Any, path: str, tensors: dict[str, Tensor], paths: dict[int, str]) -> Any:
     def inner(each: Any, name: object) -> Any:
-        return _plain(each, f"{path}|{name}" if path else str(name), tensors)
+        return _plain(each, f"{path}|{name}" if path else str(name), tensors, paths)
 
     if isinstance(value, Tensor):
-        if path in tensors:
+        first = paths.setdefault(id(value), path)
+        if first == path and path in tensors:
             raise TypeError(f"{path} stands for two tensors: name them apart")
-        tensors[path] = value
-        return {"tensor": path}
+        tensors[first] = value
+        return {"tensor": first}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: inner(getattr(value, field.name), field.name) for field in dataclasses.fields(value)}
     if isinstance(value, dict):

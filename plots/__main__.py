@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fedpers import figures
 from fedpers.config.compose import read_list
+from fedpers.endings import command
 from fedpers.errors import UserError
 from fedpers.results import Run, find_runs
 
@@ -75,4 +76,4 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command(main)

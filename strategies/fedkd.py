@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedpers.algorithm import Federation, Server, Task, Update
+from fedpers.config.keys import Config
 from fedpers.device import to_device
 from fedpers.models.staged import Staged
 from fedpers.training import Batch
@@ -65,6 +66,11 @@ class FedKD(SecondModel):
             self.require(key, getattr(self, key) >= 0, "at least 0")
         for key in ("energy_start", "energy_end"):
             self.require(key, 0 < getattr(self, key) <= 1, "above 0, at most 1")
+
+    def bound_to_rounds(self, config: Config) -> str:
+        """Say that the energy rises over all rounds, unless it stays."""
+        rises = self.energy_start != self.energy_end
+        return "the share of energy that is sent rises from the first round to the last" if rises else ""
 
     def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""

@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import FedAvg, Strategy
 
-from fedpers.algorithm import Algorithm, Federation, State
+from fedpers.algorithm import Algorithm, Federation, ServerState, State
 from fedpers.errors import unknown_name
 from fedpers.wire import records
 from fedpers.wire.carrier import messages, nothing
@@ -61,6 +62,52 @@ class Flower(Algorithm):
         return strategy
 
 
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute of a Flower strategy.
+
+    Args:
+        kind: "record", "dict" or "list": of what it is made.
+        arrays: Its arrays, by name or by position.
+    """
+
+    kind: str
+    arrays: State
+
+    @classmethod
+    def of(cls, name: str, value: Any) -> "Attribute":
+        """Take an attribute apart.
+
+        Raises:
+            TypeError: it is of a kind that is not known here.
+        """
+        if isinstance(value, ArrayRecord):
+            return cls("record", records.from_record(value))
+        if isinstance(value, dict):
+            return cls("dict", {key: torch.from_numpy(np.array(each)) for key, each in value.items()})
+        if isinstance(value, list):
+            return cls("list", {str(place): torch.from_numpy(np.array(each)) for place, each in enumerate(value)})
+        raise TypeError(f"a Flower strategy's {name} is a {type(value).__name__}, which no file can hold")
+
+    def value(self) -> Any:
+        """Put the attribute together again."""
+        if self.kind == "record":
+            return records.to_record(self.arrays)
+        arrays = {key: tensor.numpy() for key, tensor in self.arrays.items()}
+        return arrays if self.kind == "dict" else list(arrays.values())
+
+
+@dataclass(frozen=True)
+class FlowerState(ServerState):
+    """What a Flower strategy remembers between two rounds.
+
+    Args:
+        attributes: Its attributes that have changed since it was made, by name.
+    """
+
+    attributes: dict[str, Attribute]
+
+
 _SAMPLING = ("fraction_", "min_", "weighted_by_key", "arrayrecord_key", "configrecord_key")
 
 
@@ -77,12 +124,29 @@ class Seeded(FedAvg):
 
     federation: Federation
     nodes: Mapping[int, int]
+    state_type = FlowerState
     _clients: dict[int, int]
+    _first: dict[str, Any]
 
     def bind(self, federation: Federation, nodes: Mapping[int, int]) -> None:
         """Take what the server knows before the first round, and the node id of each client."""
         self.federation, self.nodes = federation, nodes
         self._clients = {node: client for client, node in nodes.items()}
+        self._first = dict(vars(self))
+
+    def keep(self, arrays: ArrayRecord) -> FlowerState:
+        """Return what has changed since the beginning; Flower's strategies replace their arrays, one by one."""
+        changed = {
+            name: value for name, value in vars(self).items() if name != "_first" and self._first.get(name) is not value
+        }
+        attributes = {name: Attribute.of(name, value) for name, value in changed.items()}
+        return FlowerState(records.from_record(arrays), attributes)
+
+    def bring_back(self, state: FlowerState) -> ArrayRecord:
+        """Take these back, and return what all clients are sent next."""
+        for name, attribute in state.attributes.items():
+            setattr(self, name, attribute.value())
+        return records.to_record(state.shared)
 
     def client_of(self, reply: Message) -> int:
         """Return the number of the client that sent a reply."""

@@ -13,6 +13,7 @@ from flwr.serverapp import Grid
 from fedpers.config.compose import compose_config
 from fedpers.config.keys import Config
 from fedpers.results import Run
+from fedpers.run import main
 
 with contextlib.suppress(ImportError):  # an older PyTorch has no devices written in Python
     from fedpers import emulated  # noqa: F401 - before the first gradient, when PyTorch counts its devices
@@ -50,5 +51,18 @@ def federate(config: Callable[..., Config], tmp_path: Path) -> Callable[..., Run
     def run(*overrides: str, wrap: Callable[[Grid], Grid] = lambda grid: grid) -> Run:
         folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
         return serve(config(f"out={folder}", *overrides), wrap)
+
+    return run
+
+
+@pytest.fixture
+def cli(cache, tmp_path, capsys, monkeypatch):  # type: ignore[no-untyped-def]
+    """Run the command line in an empty directory; returns exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEDPERS_CACHE", str(cache))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(list(arguments))
+        return code, *capsys.readouterr()
 
     return run

@@ -57,6 +57,8 @@ FLOWER = {
     "fedpers/wire/packing.py",
     "fedpers/wire/carrier.py",
     "fedpers/wire/roll_call.py",
+    "fedpers/wire/rounds.py",
+    "fedpers/wire/keeper.py",
     "fedpers/wire/ledger.py",
     "fedpers/wire/evaluation.py",
 }

@@ -15,23 +15,9 @@ from ondisk import write_cifar10_binary, write_cifar100_binary, write_fashion_mn
 from fedpers.config.compose import ALL_GROUPS, group_choices
 from fedpers.config.keys import Config
 from fedpers.results import Run
-from fedpers.run import main
 
 FEW = ["rounds=1", "out=run", "quiet=true", "figures=[]"]
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture
-def cli(cache, tmp_path, capsys, monkeypatch):  # type: ignore[no-untyped-def]
-    """Run the command line in an empty directory; returns exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FEDPERS_CACHE", str(cache))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = main(list(arguments))
-        return code, *capsys.readouterr()
-
-    return run
 
 
 SMALL = [*TINY, "rounds=2", "out=run", "quiet=true"]

@@ -6,7 +6,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import psutil
 from experiments.benchmark.child import describe
 from experiments.benchmark.workloads import Workload
 from fedpers.errors import FederationError
+from fedpers.scratch import scratch_folder
 
 INTERVAL = 0.5
 """Seconds between two looks at the memory, which stop the processes for milliseconds: timed runs are not looked at."""
@@ -79,8 +79,8 @@ def run(
     Raises:
         FederationError: it failed.
     """
-    with tempfile.TemporaryDirectory(prefix="fedpers-benchmark-") as name:
-        out = Path(name) / "run"
+    with scratch_folder("fedpers-benchmark-") as scratch:
+        out = scratch / "run"
         task = {
             "workload": describe(workload) if workload else None,
             "data": str(data),
@@ -90,7 +90,7 @@ def run(
             "out": str(out),
         }
         command = [sys.executable, "-m", "fedpers", "experiments.benchmark.child", json.dumps(task)]
-        errors = Path(name) / "errors"
+        errors = scratch / "errors"
         with errors.open("w") as stream:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True)
             peak = _watch(process) if memory else 0

@@ -5,13 +5,15 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from experiments.machinery.study import Options, Scale, Study
 from fedpers.arguments import parser
 from fedpers.config.compose import ALL_GROUPS, group_choices
 from fedpers.config.keys import Config
+from fedpers.endings import command, exit_code
 from fedpers.errors import UserError, unknown_name
-from fedpers.run import FAILED, INTERRUPTED, OK, USAGE
+from fedpers.run import FAILED, OK, USAGE
 
 USAGE_TEXT = """\
 {question}
@@ -55,9 +57,14 @@ def main(study: Study, arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return USAGE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         sys.stderr.write("stopped; finished runs are kept, the same command goes on from there\n")
-        return INTERRUPTED
+        return exit_code(error)
+
+
+def as_command(study: Study) -> NoReturn:
+    """Run a study as this process."""
+    command(lambda: main(study))
 
 
 def joined(study: Study, config_dir: str | None) -> Study:

@@ -3,6 +3,7 @@
 import json
 import logging
 import multiprocessing
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +18,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fedpers.config.keys import Config, identity
+from fedpers.endings import exit_code
 from fedpers.errors import UserError
+from fedpers.guardian import guarded
 from fedpers.progress import Bar
 from fedpers.run import start_worker  # fedpers.run silences Flower's telemetry before Flower is imported
+
+PATIENCE = 5.0
+"""Seconds that a worker process has to end its run in good order."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,12 @@ class Job:
         """Tell whether the directory holds a finished run of this very configuration, by whatever code."""
         found = self._read("config.json")
         return bool(found) and identity(found) == identity(self.config) and (self.folder / "summary.json").is_file()
+
+    def can_go_on(self) -> bool:
+        """Tell whether the directory holds an interrupted run of this configuration and code, and its checkpoint."""
+        found = self._read("config.json")
+        same = bool(found) and identity(found) == identity(self.config) and not self.foreign_code()
+        return same and not (self.folder / "summary.json").exists() and any(self.folder.glob("checkpoint/*.json"))
 
     def foreign_code(self) -> str:
         """Say which code the finished run comes from; nothing if it is the code that would make it now."""
@@ -113,12 +125,14 @@ class Workshop:
         return failures
 
     def _clear(self, job: Job) -> None:
+        """Remove what is left of a run, unless it can go on."""
         folder = job.folder
         if not folder.exists() and not folder.is_symlink():
             return
         if job.name not in self._made or folder.is_symlink() or not folder.is_dir():
             raise UserError(f"{folder} was not made by this study. Name another folder with out=DIR, or remove it")
-        shutil.rmtree(folder)
+        if not job.can_go_on():
+            shutil.rmtree(folder)
 
     def _write_record(self) -> None:
         try:
@@ -151,37 +165,42 @@ def _pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(num_workers, context, initializer=start_worker)
     try:
-        yield pool
+        with guarded():
+            yield pool
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
-            process.terminate()
+            process.terminate()  # it writes what its run has finished
+        for process in multiprocessing.active_children():
+            process.join(PATIENCE)
+            process.kill()
         raise
     pool.shutdown()
 
 
 def execute(text: str) -> tuple[str, float]:
-    """Make one run without printing anything and return what went wrong, if anything, and its seconds."""
-    from fedpers import server_app
-    from fedpers.assembly import open_run
-    from fedpers.config.build import build
+    """Make one run without printing anything and return what went wrong, if anything, and its seconds.
+
+    A run that was interrupted goes on. One that has ended needs its checkpoint no more.
+    """
+    from fedpers import checkpoint, jobs
+    from fedpers.assembly import read_config
     from fedpers.progress import Silent
-    from fedpers.results.writer import RunWriter
+    from fedpers.resume import Standing
 
     logging.getLogger("flwr").setLevel(logging.ERROR)
     start = time.perf_counter()
     try:
-        config, shards = open_run(text)
-        writer = RunWriter(Path(str(config.out)))
-        engine = build(config.engine, "engine", plugins=config.plugins)
-        engine.run(
-            config,
-            shards,
-            lambda grid: server_app.serve(grid, config, shards, writer, Silent()),
-            Silent(),
-        )
+        config = read_config(text)
+        folder = Path(str(config.out))
+        jobs.Job(folder.name, config, Standing(folder) if folder.exists() else None).run(Silent())
+        shutil.rmtree(folder / checkpoint.FOLDER, ignore_errors=True)
     except Exception as error:  # one run's failure is not the study's
         return f"{type(error).__name__}: {' '.join(str(error).split())}", time.perf_counter() - start
+    except KeyboardInterrupt as error:
+        if multiprocessing.parent_process() is None:
+            raise
+        os._exit(exit_code(error))  # a pool would take it for the run's result, and begin with another
     return "", time.perf_counter() - start
 
 

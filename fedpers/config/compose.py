@@ -1,5 +1,6 @@
 """Compose a configuration from `configs/` and command-line overrides, by Hydra."""
 
+import dataclasses
 import itertools
 import re
 from collections.abc import Iterator, Sequence
@@ -112,6 +113,39 @@ def compose_config(overrides: list[str], extra: str | None = None) -> Config:
     if values["plugins"] and not any(text.startswith("plugins=") for text in overrides):
         raise UserError(f"plugins={values['plugins']} stands in a file. Accepted: on the command line only")
     return Config.from_dict(values | {"choices": choices})
+
+
+def adjust(config: Config, overrides: list[str], extra: str | None = None) -> Config:
+    """Return a configuration that was composed before, with overrides on top: choices replace whole groups.
+
+    Raises:
+        UserError: as for `compose_config`; an experiment is chosen.
+    """
+    values = dataclasses.asdict(config)
+    try:
+        with _hydra(extra) as searchpath:
+            for parsed in _parse([_literal(text) for text in overrides]):
+                _check_override(parsed, extra)
+                key = parsed.key_or_group
+                if key == "experiment" or parsed.is_add() or parsed.is_delete():
+                    raise UserError(f"{parsed.input_line} is not possible where a run goes on. Accepted: key=value")
+                if key in GROUPS:
+                    chosen = compose("config", overrides=[*searchpath, "~experiment", f"{key}={parsed.value()}"])
+                    values[key] = _plain(chosen)[key]
+                    values["choices"][key] = str(parsed.value())
+                else:
+                    group, dot, name = key.partition(".")
+                    inner = values[group] if dot else values
+                    *path, last = (name if dot else key).split(".")
+                    for part in path:
+                        inner = inner.setdefault(part, {})
+                    inner[last] = parsed.value()
+            typed = OmegaConf.merge(OmegaConf.structured(Config), values)
+    except (HydraException, OmegaConfBaseException, ConfigCompositionException) as error:
+        raise UserError(_first_lines(error)) from error
+    plain = OmegaConf.to_container(typed)
+    assert isinstance(plain, dict)
+    return Config.from_dict({str(key): value for key, value in plain.items()})
 
 
 def _chooses_only_data(overrides: list[str]) -> bool:

@@ -14,12 +14,16 @@ Simulate personalized federated learning.
 
   python -m fedpers.run [group=choice] [key=value] ...
   python -m fedpers.run --multirun group=choice,choice key=value,value ...   every combination, then a comparison
+  python -m fedpers.run resume=RUN [key=value] ...         go on with a run, or a sweep, where it was left
   python -m plots RUN [RUN ...] [figures=[...]] [plugins=[...]]             figures over finished runs
 
 Options
   --multirun, -m      run every combination of comma-separated values
   --config-dir DIR    a folder with groups of your own (DIR/strategy/mine.yaml)
   --help, -h          this text
+
+resume=RUN goes on with the run's own configuration; rounds=N asks for more rounds. What would make the rounds to come
+another run's is named and refused, unless resume_force=true.
 
 Paths (out, cache, dataset.root, ...) are taken as the shell delivers them, whatever characters they have. Other values
 are read by Hydra: quote special characters, 'key="value"'.

@@ -102,6 +102,12 @@ class Config:
     splits: list[float] = option(
         [0.6, 0.15, 0.25], "shares of each client's samples: train, validation, test", affects="data"
     )
+    checkpoint_every: int | None = option(
+        None,
+        "write the run's state after each this many rounds and at its end, so that resume=RUN goes on from there; "
+        "null: as often as costs little; 0: never",
+        affects="nothing",
+    )
     out: str | None = option(None, "run directory, new or empty; null: runs/EXPERIMENT/TIME", affects="nothing")
     cache: str | None = option(
         None, "folder of prepared data; null: $FEDPERS_CACHE or ~/.cache/fedpers", affects="nothing"
@@ -131,6 +137,8 @@ class Config:
             self._require(key, getattr(self, key) >= 1, "a whole number of at least 1")
         for key in ("seed", "finetune_epochs", "eval_every", "public_samples"):
             self._require(key, getattr(self, key) >= 0, "a whole number of at least 0")
+        every = self.checkpoint_every
+        self._require("checkpoint_every", every is None or every >= 0, "a whole number of at least 0, or null")
         self._require("lr", 0 < self.lr < math.inf, "a number above 0")
         self._require("momentum", 0 <= self.momentum < 1, "a number in [0, 1)")
         self._require("weight_decay", 0 <= self.weight_decay < math.inf, "a number of at least 0")

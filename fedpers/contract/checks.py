@@ -125,6 +125,14 @@ def server_half(candidate: Candidate, folder: Path) -> None:
     require(kept.files == brought_back.files, "scores differ once the server's state was kept in files")
 
 
+def resumable(candidate: Candidate, folder: Path) -> None:
+    """A run that is stopped and goes on from its checkpoint gives the same bits as one that never stopped."""
+    config = candidate.config()
+    whole, in_parts = play(config, folder), play(config, folder, stopped_after=1)
+    require(whole.files == in_parts.files, "scores differ once a run has been stopped and has gone on")
+    require(whole.book.states == in_parts.book.states, "the server's state differs once a run has gone on")
+
+
 def kinds(candidate: Candidate, folder: Path) -> None:
     """What leaves a client, and what it is sent, is of the kinds that the algorithm declares."""
     algorithm, played = candidate.algorithm(), play(candidate.config(), folder)
@@ -198,6 +206,7 @@ CHECKS: tuple[Check, ...] = (
     memory,
     client_half,
     server_half,
+    resumable,
     kinds,
     personal,
     batch_norm,

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from fedpers import assembly, server_app
+from fedpers import assembly, checkpoint, server_app
 from fedpers.algorithm import Algorithm
 from fedpers.client_app import Desk, run_config
 from fedpers.config.compose import compose_config, merged
@@ -22,6 +22,7 @@ from fedpers.errors import FederationError
 from fedpers.progress import Silent
 from fedpers.results import Run
 from fedpers.results.writer import RunWriter
+from fedpers.rows import Entry, Row
 from fedpers.worker import Worker
 
 SMALL = (
@@ -122,8 +123,31 @@ class Backwards(LocalGrid):
         return super().answer(messages[::-1])[::-1]
 
 
+class _Stopped(Exception):
+    """Somebody has stopped a run."""
+
+
+class _Stops(Silent):
+    """Stops a run after a round."""
+
+    def __init__(self, after: int) -> None:
+        """Take the round."""
+        self._after = after
+
+    def round_done(self, round: int, rows: list[Row], entries: list[Entry]) -> None:
+        """Stop the run if it is time."""
+        if round == self._after:
+            raise _Stopped
+
+
 def play(
-    config: Config, folder: Path, eyes: Eyes = PLAIN, *, num_threads: int = 1, grid: type[LocalGrid] = LocalGrid
+    config: Config,
+    folder: Path,
+    eyes: Eyes = PLAIN,
+    *,
+    num_threads: int = 1,
+    grid: type[LocalGrid] = LocalGrid,
+    stopped_after: int | None = None,
 ) -> Played:
     """Run a federation to its end.
 
@@ -133,9 +157,10 @@ def play(
         eyes: What is tried besides.
         num_threads: Clients at the same time.
         grid: How clients are called.
+        stopped_after: The round after which it is stopped, to go on from its checkpoint with everything made anew.
 
     Raises:
-        Broken: clients fail.
+        Broken: clients fail, or the run cannot go on.
         UserError: the configuration is impossible.
     """
     logging.getLogger("flwr").setLevel(logging.ERROR)
@@ -143,16 +168,23 @@ def play(
     config, shards = assembly.open_run(config.to_json())
     assembly.check(config, shards)
     book = Book()
-    algorithm = watch(assembly.build_algorithm(config), book, eyes)
-    app: Any = App(config, shards, algorithm)
-    clients = grid(app, shards.num_clients, run_config(config, shards), num_threads)
     run_folder = Path(tempfile.mkdtemp(dir=folder))
-    try:
-        server_app.serve(clients, config, shards, RunWriter(run_folder), Silent(), algorithm)
-    except FederationError as error:
-        raise Broken(f"training fails: {error}") from error
-    finally:
-        clients.close()
+    for stop in (None,) if stopped_after is None else (stopped_after, None):
+        algorithm = watch(assembly.build_algorithm(config), book, eyes)
+        app: Any = App(config, shards, algorithm)
+        clients = grid(app, shards.num_clients, run_config(config, shards), num_threads)
+        goes_on = stopped_after is not None and stop is None
+        snapshot = checkpoint.read(run_folder) if goes_on else None
+        writer = RunWriter(run_folder, goes_on_after=stopped_after if goes_on else None)
+        reporter = Silent() if stop is None else _Stops(stop)
+        try:
+            server_app.serve(clients, config, shards, writer, reporter, algorithm, goes_on_from=snapshot)
+        except FederationError as error:
+            raise Broken(f"training fails: {error}") from error
+        except _Stopped:
+            pass
+        finally:
+            clients.close()
     run = Run(run_folder)
     _no_failures(run, eyes)
     files = {path.name: path.read_bytes() for path in sorted((run.folder / "metrics").iterdir())}

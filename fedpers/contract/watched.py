@@ -97,6 +97,10 @@ class Watched(Algorithm):
         """Pass it on."""
         self.inner.check(model, config)
 
+    def bound_to_rounds(self, config: Config) -> str:
+        """Pass it on."""
+        return self.inner.bound_to_rounds(config)
+
     def personal_keys(self, model: Staged) -> frozenset[str]:
         """Pass it on."""
         return self.inner.personal_keys(model)

@@ -20,6 +20,7 @@ from fedpers.config.build import resolve
 from fedpers.config.compose import compose_config
 from fedpers.data.prepare import prepare
 from fedpers.data.shards import SPLITS, Shards
+from fedpers.endings import command
 from fedpers.errors import UserError
 from fedpers.progress import printer
 
@@ -54,9 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped\n")
-        return 130
     return 0
 
 
@@ -91,4 +89,4 @@ def table(shards: Shards) -> Table:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command(main)

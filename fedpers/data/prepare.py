@@ -9,8 +9,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from fedpers.data.shards import CLIENTS, FORMAT, SPLITS, Shards
 from fedpers.data.shift import Shift
 from fedpers.data.sources import Described, describe, fingerprint, known, remember
 from fedpers.errors import UserError
+from fedpers.scratch import scratch_folder
 
 log = logging.getLogger(__name__)
 
@@ -156,10 +155,8 @@ def _is_there(folder: Path, content: dict[str, Any]) -> bool:
     if problem is None:
         return True
     log.warning("the prepared data in %s will be made anew (%s)", folder, problem)
-    trash = Path(tempfile.mkdtemp(prefix=".damaged-", dir=folder.parent))
-    with contextlib.suppress(FileNotFoundError):  # another run was faster
-        folder.rename(trash / "old")
-    shutil.rmtree(trash)
+    with scratch_folder(".damaged-", folder.parent) as trash, contextlib.suppress(FileNotFoundError):
+        folder.rename(trash / "old")  # unless another run was faster
     return False
 
 
@@ -192,35 +189,31 @@ def _write(
     folder: Path, images: Images, assignment: Assignment, public: Indices, shift: Shift, content: dict[str, Any]
 ) -> None:
     """Write a prepared folder under a temporary name, then rename it."""
-    scratch = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".preparing-", dir=folder.parent))
-        _write_arrays(scratch, images, assignment, public, shift, int(content["seed"]))
-        files = sorted(scratch.iterdir())
-        manifest = {
-            **content,
-            "assignment_sha256": assignment_sha256(assignment),
-            "num_classes": images.num_classes,
-            "shape": images.shape,
-            "num_clients": len(assignment),
-            "files": {path.name: _sha256(path) for path in files},
-        }
-        (scratch / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
-        scratch.chmod(0o755)
-        try:
-            scratch.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # otherwise another run was faster, with the same content
-                raise
+        with scratch_folder(".preparing-", folder.parent) as scratch:
+            _write_arrays(scratch, images, assignment, public, shift, int(content["seed"]))
+            files = sorted(scratch.iterdir())
+            manifest = {
+                **content,
+                "assignment_sha256": assignment_sha256(assignment),
+                "num_classes": images.num_classes,
+                "shape": images.shape,
+                "num_clients": len(assignment),
+                "files": {path.name: _sha256(path) for path in files},
+            }
+            (scratch / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
+            scratch.chmod(0o755)
+            try:
+                scratch.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # otherwise another run was faster, with the same content
+                    raise
     except OSError as error:
         raise UserError(
             f"prepared data could not be written to {folder.parent} ({error.strerror or error}). "
             "Name a folder with room and write permission: cache=DIR"
         ) from error
-    finally:
-        if scratch is not None and scratch.is_dir():
-            shutil.rmtree(scratch)
 
 
 def _sha256(path: Path) -> str:

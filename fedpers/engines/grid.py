@@ -4,7 +4,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from flwr.app import Context, Error, Message, MessageType, RecordDict
 from flwr.common.constant import ErrorCode
@@ -13,6 +13,7 @@ from flwr.supercore.run import Run
 
 from fedpers.engines.identity import RUN_ID, assume_server_identity
 from fedpers.errors import UserError
+from fedpers.task import State
 from fedpers.wire import records
 
 App = Callable[[Message, Context], Message]
@@ -73,7 +74,43 @@ def failure(message: Message, reason: str) -> Message:
     return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
 
 
-class SimulatedGrid(Grid):
+Held = TypeVar("Held")
+"""How an engine holds a client's memory: itself, or a reference to it."""
+
+
+class Memories(Generic[Held]):
+    """What clients remember, by node id, as an engine holds it; new in a round takes the place of old when that ends.
+
+    So there is always what all clients remembered after one and the same round, even while another one is running.
+    """
+
+    def __init__(self) -> None:
+        """Start with clients that remember nothing."""
+        self._before: dict[int, Held] = {}
+        self._new: dict[int, Held] = {}
+        self.changed: set[int] = set()
+
+    def __getitem__(self, node: int) -> Held | None:
+        """Return the newest memory of a client, None if it has none."""
+        return self._new[node] if node in self._new else self._before.get(node)
+
+    def __setitem__(self, node: int, memory: Held) -> None:
+        """Let a client remember something."""
+        self._new[node] = memory
+
+    def end_round(self) -> None:
+        """Let what is new take its place."""
+        self._before |= self._new
+        self.changed |= self._new.keys()
+        self._new = {}
+
+    @property
+    def settled(self) -> dict[int, Held]:
+        """What clients remembered when the last round ended."""
+        return self._before
+
+
+class SimulatedGrid(Grid, Generic[Held]):
     """A Grid of clients that run when they are called; it serves any Flower strategy.
 
     Args:
@@ -84,6 +121,7 @@ class SimulatedGrid(Grid):
         """Register the clients."""
         assume_server_identity()
         self._num_clients = num_clients
+        self.memories: Memories[Held] = Memories()
         self._run = Run.create_empty(RUN_ID)
         self._sent: dict[str, Message] = {}
         self._num_messages = 0
@@ -95,6 +133,39 @@ class SimulatedGrid(Grid):
     @abstractmethod
     def close(self) -> None:
         """Give back what the clients ran on."""
+
+    @abstractmethod
+    def hold(self, memory: RecordDict) -> Held:
+        """Return what stands for a memory in this engine."""
+
+    @abstractmethod
+    def look_up(self, held: Held) -> RecordDict:
+        """Return the memory that this stands for."""
+
+    def end_round(self) -> None:
+        """Let the memories that a round has made take the place of the earlier ones."""
+        self.memories.end_round()
+
+    def remembering(self) -> set[int]:
+        """Return the clients that remembered something when the last round ended."""
+        return {node - 1 for node in self.memories.settled}
+
+    def changed(self) -> set[int]:
+        """Return those whose memory is another one than when it was last written."""
+        return {node - 1 for node in self.memories.changed}
+
+    def memory(self, client: int) -> State:
+        """Return what a client remembered when the last round ended; not to be written to."""
+        return records.view_state(self.look_up(self.memories.settled[client + 1]))
+
+    def written(self, clients: set[int]) -> None:
+        """Be told whose memory has been written."""
+        self.memories.changed -= {client + 1 for client in clients}
+
+    def remind(self, client: int, memory: State) -> None:
+        """Give a client its memory, before the first round."""
+        content = RecordDict({records.STATE: records.to_record(memory)})
+        self.memories.settled[client + 1] = self.hold(content)
 
     def set_run(self, run: Run) -> None:
         """Set the run; Flower's runtimes call this."""

@@ -18,7 +18,7 @@ from fedpers.progress import Reporter
 from fedpers.wire import records
 
 
-class LocalGrid(SimulatedGrid):
+class LocalGrid(SimulatedGrid[RecordDict]):
     """A Grid that calls a ClientApp in this process.
 
     Args:
@@ -32,12 +32,11 @@ class LocalGrid(SimulatedGrid):
         """Register the clients and start the threads."""
         super().__init__(num_clients)
         self._caller = Caller(app, num_clients, run_config)
-        self._states: dict[int, RecordDict] = {}
         self._pool = ThreadPoolExecutor(num_threads, "client")
 
-    def close(self) -> None:
-        """Stop the threads after the clients that are running."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+    def close(self, *, wait: bool = True) -> None:
+        """Stop the threads, after the clients that are running unless nobody is to wait for them."""
+        self._pool.shutdown(wait=wait, cancel_futures=True)
 
     def answer(self, messages: list[Message]) -> list[Message]:
         """Run the clients that these messages call and return their replies, in the messages' order."""
@@ -45,10 +44,18 @@ class LocalGrid(SimulatedGrid):
 
     def _call(self, message: Message) -> Message:
         node_id = message.metadata.dst_node_id
-        reply, state = self._caller.call(message, self._states.get(node_id))
-        if state is not None:
-            self._states[node_id] = state
+        reply, memory = self._caller.call(message, self.memories[node_id])
+        if memory is not None:
+            self.memories[node_id] = memory
         return reply
+
+    def hold(self, memory: RecordDict) -> RecordDict:
+        """Hold a memory itself."""
+        return memory
+
+    def look_up(self, held: RecordDict) -> RecordDict:
+        """Return the memory itself."""
+        return held
 
 
 @dataclass(frozen=True)
@@ -73,8 +80,13 @@ class LocalEngine:
         grid = LocalGrid(client_app.app, shards.num_clients, run_config, self.num_threads)
         try:
             serve(grid)
-        finally:
+        except KeyboardInterrupt:
+            grid.close(wait=False)
+            raise
+        except BaseException:
             grid.close()
+            raise
+        grid.close()
 
 
 def limit_torch_threads() -> None:

@@ -15,10 +15,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fedpers.checkpoint import forget_after
 from fedpers.config.keys import Config
 from fedpers.errors import UserError
 from fedpers.results.tables import arrow_schema
 from fedpers.rows import Diagnostic, Entry, Row
+
+TABLES = ("metrics", "traffic", "diagnostics")
+"""Folders of tables, a file a round."""
+
+_OF_EACH_START = ("started", "platform", "git", "code_sha256", "dataset_sha256", "assignment_sha256")
+"""What a manifest says of each time that a run went on: what may then have been another."""
 
 FAILURE = "failure.json"
 """What Flower's runtimes leave of an error that ended a run."""
@@ -28,27 +35,54 @@ class RunWriter:
     """Writes one run directory.
 
     Args:
-        folder: A directory that does not exist or is empty.
+        folder: A directory that does not exist or is empty; where a run goes on, its own.
+        goes_on_after: The round after which a run goes on there, 0 if it starts over; None: it is a new run.
+        differences: What differs since that run was begun, in words.
 
     Raises:
-        UserError: the directory holds something or cannot be written.
+        UserError: the directory holds something else or cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Make the directory."""
-        self.folder = folder
-        check_run_directory(folder)
+    def __init__(self, folder: Path, *, goes_on_after: int | None = None, differences: Sequence[str] = ()) -> None:
+        """Make the directory; what other code or another configuration made of later rounds goes."""
+        self.folder, self._goes_on_after, self._differences = folder, goes_on_after, list(differences)
+        if goes_on_after is None:
+            check_run_directory(folder)
         try:
-            for name in ("metrics", "traffic", "diagnostics", "figures"):
-                (folder / name).mkdir(parents=True)
+            for name in TABLES:
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            (folder / "figures").mkdir(exist_ok=True)
+            if goes_on_after is not None:
+                forget_after(folder, goes_on_after)
+                (folder / "summary.json").unlink(missing_ok=True)
+            for path in folder.glob("*/round-*.parquet") if differences else ():
+                if int(path.stem.partition("-")[2]) > (goes_on_after or 0):
+                    path.unlink()
         except OSError as error:
             raise _unwritable(folder, error) from error
 
+    def begin(self, config: Config, manifest: dict[str, Any], data: dict[str, Any], clients: Path) -> None:
+        """Write what is known before the first round; of a run that goes on, that it does.
+
+        Args:
+            config: The configuration.
+            manifest: What made the run, and when.
+            data: The data's manifest.
+            clients: The table of clients, of which a copy is kept.
+        """
+        path = self.folder / "manifest.json"
+        if self._goes_on_after is not None and path.is_file():
+            first, again = json.loads(path.read_text()), {key: manifest[key] for key in _OF_EACH_START}
+            again |= {"after_round": self._goes_on_after, "differences": self._differences}
+            manifest = {**first, "resumed": [*first.get("resumed", []), again]}
+        self.write_json("config.json", dataclasses.asdict(config))
+        self.write_json("manifest.json", manifest)
+        self.write_json("data.json", data)
+        self.copy(clients)
+
     def write_json(self, name: str, content: Any) -> None:
         """Write one JSON file."""
-        scratch = self.folder / f".{name}"
-        scratch.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-        scratch.replace(self.folder / name)
+        write_json(self.folder / name, content)
 
     def copy(self, path: Path) -> None:
         """Keep a copy of a file."""
@@ -77,15 +111,25 @@ class RunWriter:
         scratch.replace(path)
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file under another name and rename it."""
+    scratch = path.with_name(f".{path.name}")
+    scratch.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    scratch.replace(path)
+
+
 def run_directory(config: Config, start: datetime) -> Path:
     """Return where a run writes: what its configuration says, or a new folder named by experiment and time."""
     return Path(config.out or f"runs/{config.choices.get('experiment', 'run')}/{start:%Y-%m-%d_%H-%M-%S}")
 
 
 def check_run_directory(folder: Path) -> None:
-    """Raise a UserError unless `folder` is absent or empty, and can be written."""
+    """Raise a UserError unless `folder` is absent or holds no file, and can be written.
+
+    Empty folders and scratch files are what is left of a run that was killed when it began.
+    """
     if folder.is_dir():
-        if any(folder.iterdir()):
+        if any(not path.is_dir() and not path.name.startswith(".") for path in folder.rglob("*")):
             raise UserError(
                 f"the run directory {folder} is not empty; results are never overwritten. "
                 "Name another one with out=DIR, or remove it"

@@ -36,6 +36,20 @@ class Carrier(Strategy):
         self.state = server.init()
         self.diagnostics: dict[str, float] = {}
 
+    @property
+    def state_type(self) -> type[Any]:
+        """The type of the server half's state."""
+        return type(self.state)
+
+    def keep(self, arrays: ArrayRecord) -> Any:
+        """Return the server half's state."""
+        return self.state
+
+    def bring_back(self, state: Any) -> ArrayRecord:
+        """Take a state back and return what all clients are sent next."""
+        self.state = state
+        return records.to_record(state.shared)
+
     def own(self, round: int, purpose: Purpose) -> Callable[[int], State]:
         """Return what tells what a client alone is sent."""
         return lambda client: self.server.send_to(self.state, client, round, purpose)

@@ -77,6 +77,11 @@ def view_arrays(content: RecordDict) -> State:
     return view_tensors(select(content, ArrayRecord)[ARRAYS])
 
 
+def view_state(memory: RecordDict) -> State:
+    """Return what a client remembers, on the CPU; the tensors share its memory and must not be written to."""
+    return view_tensors(select(memory, ArrayRecord)[STATE])
+
+
 def round_of(content: RecordDict) -> int:
     """Return the round that a message belongs to, 0 when it names none."""
     config = select(content, ConfigRecord).get(CONFIG, ConfigRecord())

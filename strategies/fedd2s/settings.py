@@ -146,6 +146,14 @@ class Settings(Algorithm):
         interval = self.dropping_interval or -(-num_rounds // len(cuts))
         return cuts[0] if self.dropping == "none" else scheduled_cut(cuts, interval, round)
 
+    def bound_to_rounds(self, config: Config) -> str:
+        """Say that the rounds are shared over the cuts, or that the last one alone was scored for adaptive dropping."""
+        if self.dropping == "schedule" and self.dropping_interval is None:
+            return "strategy.dropping_interval=null shares all rounds evenly over the dropping set"
+        if self.dropping == "adaptive" and config.eval_every and config.rounds % config.eval_every:
+            return "adaptive dropping has seen the scores of the last round, which are out of turn"
+        return ""
+
     def hidden_width(self, cut: int, num_stages: int) -> int:
         """Return the width of the hidden layer of the head at a cut."""
         hidden = self.head_hidden

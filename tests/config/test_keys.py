@@ -36,6 +36,7 @@ OTHER: dict[str, Any] = {
     "device": "cuda",
     "batch_norm": "local",
     "eval_every": 2,
+    "checkpoint_every": 2,
     "metrics": ["accuracy"],
     "finetune_epochs": 1,
     "splits": [0.5, 0.25, 0.25],
@@ -52,7 +53,18 @@ OTHER: dict[str, Any] = {
 """A value for each key that is not its default."""
 
 DATA = {"seed", "public_samples", "splits", "dataset", "partition", "shift"}
-NOTHING = {"out", "cache", "figures", "data_figures", "plugins", "quiet", "debug", "engine", "choices"}
+NOTHING = {
+    "checkpoint_every",
+    "out",
+    "cache",
+    "figures",
+    "data_figures",
+    "plugins",
+    "quiet",
+    "debug",
+    "engine",
+    "choices",
+}
 
 
 def test_every_key_says_what_it_affects() -> None:
@@ -113,6 +125,7 @@ def test_frozen() -> None:
         ("batch_size", [0, -5], "at least 1"),
         ("local_epochs", [0], "at least 1"),
         ("eval_every", [-1], "at least 0"),
+        ("checkpoint_every", [-1], "at least 0, or null"),
         ("seed", [-1], "at least 0"),
         ("finetune_epochs", [-1], "at least 0"),
         ("lr", [0.0, -0.1, NAN, INF], "above 0"),

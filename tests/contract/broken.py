@@ -5,6 +5,7 @@ https://example.org stands for a source.
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,6 +93,20 @@ class KeepsInItself(Sound):
         update = super().train(task)
         self.past[task.client] = {key: w.clone() for key, w in head(task).items()}
         return update
+
+
+@dataclass(frozen=True)
+class CountsInItself(Sound):
+    """How often a client has trained is kept in the algorithm instead of the client's memory."""
+
+    times: Counter[int] = field(default_factory=Counter, init=False)
+
+    def train(self, task: Task) -> Update:
+        self.times[task.client] += 1
+        update = super().train(task)
+        return dataclasses.replace(
+            update, send={key: w * (1 + 0.1 * self.times[task.client]) for key, w in update.send.items()}
+        )
 
 
 CALLS = itertools.count()

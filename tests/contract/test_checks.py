@@ -45,6 +45,7 @@ CAUGHT = [
     ("GreedyServer", checks.server_half, r"holds on to memory of the messages"),
     ("UnkeepingServer", checks.server_half, r"state cannot be kept: rule is a builtin_function_or_method"),
     ("CountingServer", checks.server_half, r"`send_to` answers the same question differently in 'weights/count'"),
+    ("CountsInItself", checks.resumable, r"scores differ once a run has been stopped and has gone on"),
     ("SendsNorms", checks.batch_norm, r"sends 'norms/stem\.1\.weight', .* personal under batch_norm=local"),
     ("Thawed", checks.declaration, r"Thawed is not frozen"),
 ]
@@ -79,7 +80,7 @@ def test_the_command_says_what_is_broken(candidate, capsys, monkeypatch, cache: 
     shown = "".join(capsys.readouterr())
     assert "broken" in shown
     assert "sends 'prototypes/head.weight', a copy of 'head.weight', which is personal" in shown
-    assert "strategy=mine: 2 of 12 points are broken" in shown  # with BatchNorm, too
+    assert "strategy=mine: 2 of 13 points are broken" in shown  # with BatchNorm, too
 
 
 def test_mistakes_are_named(capsys) -> None:

@@ -11,12 +11,12 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from flwr.serverapp import Grid
 
@@ -29,6 +29,7 @@ from fedpers.errors import FederationError, UserError
 from fedpers.progress import Reporter
 from fedpers.results import read_round
 from fedpers.results.writer import FAILURE
+from fedpers.scratch import scratch_folder
 from fedpers.wire import records
 
 APP = """\
@@ -68,6 +69,7 @@ class FlowerEngine:
     superlink: str | None
     resources: dict[str, float]
     start_timeout: float
+    keeps_state: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -90,8 +92,7 @@ class FlowerEngine:
             check_reserved(config.device, self.resources)
         folder = Path(str(config.out)).resolve()
         settings = client_app.run_config(dataclasses.replace(config, out=str(folder)), shards)
-        with tempfile.TemporaryDirectory(prefix="fedpers-flower-") as name, ExitStack() as stack:
-            scratch = Path(name)
+        with scratch_folder("fedpers-flower-") as scratch, ExitStack() as stack:
             log = scratch / LOG
             stack.callback(_keep, log, folder)
             (scratch / "app").mkdir()

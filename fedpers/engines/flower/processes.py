@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from fedpers.errors import FederationError, UserError
+from fedpers.guardian import guarded
 
 SETTINGS = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -54,7 +55,7 @@ def executable(name: str) -> str:
 
 def start(command: Sequence[str], log: Path, home: Path | None) -> "subprocess.Popen[bytes]":
     """Start a command whose output is appended to a log; Ctrl-C is left to this process."""
-    with log.open("ab") as output:
+    with log.open("ab") as output, guarded():
         return subprocess.Popen(
             command,
             env=environment(home),

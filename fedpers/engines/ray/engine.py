@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,10 @@ from fedpers import client_app
 from fedpers.config.keys import Config
 from fedpers.data.shards import Shards
 from fedpers.device import check_reserved
+from fedpers.endings import keeping_signals
 from fedpers.engines.local import limit_torch_threads
 from fedpers.errors import UserError
+from fedpers.guardian import guarded
 from fedpers.progress import Reporter
 
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
@@ -63,7 +66,8 @@ class RayEngine:
         """
         check_reserved(config.device, self.resources)
         limit_torch_threads()
-        self._connect(config.debug)
+        with keeping_signals():
+            self._connect(config.debug)
         from fedpers.engines.ray.grid import RayGrid
 
         grid = RayGrid(
@@ -92,12 +96,16 @@ class RayEngine:
         quiet: dict[str, Any] = {"log_to_driver": debug, "logging_level": logging.INFO if debug else logging.ERROR}
         if self.address is None:
             wanted = int(-(-(self.num_workers or 1) * self.resources.get("num_cpus", 0) // 1))
-            ray.init(
-                address="local",
-                num_cpus=max(wanted, len(os.sched_getaffinity(0))),
-                include_dashboard=False,
-                **quiet,
-            )
+            num_cpus = max(wanted, len(os.sched_getaffinity(0)))
+            try:
+                with guarded():
+                    ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
+            except Exception as error:  # of many kinds: no room, no ports, a path that is too long
+                folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+                raise UserError(
+                    f"engine=ray: Ray could not be started ({' '.join(str(error).split())}). Accepted: a folder for "
+                    f"its files where it can, RAY_TMPDIR=DIR (now {folder}), or engine=local"
+                ) from error
             return
         try:
             _knock(self.address)

@@ -12,14 +12,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import ray
-from flwr.app import Message, MessageType
+from flwr.app import ArrayRecord, Message, MessageType, RecordDict
 from ray import exceptions
 
-from fedpers.engines.grid import SimulatedGrid
+from fedpers.engines.grid import Memories, SimulatedGrid
 from fedpers.engines.ray.round import Ref, Round, Worker
 from fedpers.engines.ray.worker import Answer
 from fedpers.errors import FederationError, UserError
 from fedpers.wire import records
+from fedpers.wire.packing import share
 
 BATCHES = 4
 """Batches for each worker in a round: fewer balance badly, more cost calls."""
@@ -36,7 +37,7 @@ OVERHEAD = 10
 log = logging.getLogger(__name__)
 
 
-class RayGrid(SimulatedGrid):
+class RayGrid(SimulatedGrid[Ref]):
     """A Grid that calls the project's ClientApp in Ray actors; it serves any Flower strategy.
 
     Args:
@@ -66,7 +67,6 @@ class RayGrid(SimulatedGrid):
         self._sizes = dict(enumerate(sizes, start=1))  # by node id
         self._retries, self._timeout = retries, start_timeout
         self._new = lambda: Worker(start(run_config, len(sizes)))
-        self._states: dict[int, Ref] = {}
         self._remember = True  # until a training round shows that clients have nothing to remember
         self._pace = 1.0  # seconds of a worker for one unit of weight; learnt
         self._workers: list[Worker] = []
@@ -87,7 +87,7 @@ class RayGrid(SimulatedGrid):
         """Stop the workers at once and forget the clients' memory."""
         for worker in (*self._workers, *self._starting):
             ray.kill(worker.actor)
-        self._workers, self._starting, self._states = [], [], {}
+        self._workers, self._starting, self.memories = [], [], Memories()
 
     @property
     def places(self) -> list[tuple[str, int]]:
@@ -113,13 +113,23 @@ class RayGrid(SimulatedGrid):
             for number in range(AHEAD):
                 for worker in self._workers:
                     if current.waiting and len(worker.running) <= number:
-                        current.give(worker, self._states, apart=trains and self._remember)
+                        current.give(worker, self.memories, apart=trains and self._remember)
             for worker in self._wait():
                 self._collect(worker, current)
         if trains:
             self._remember = current.has_new_memories
         self._pace = (time.perf_counter() - start) * self._num_workers / sum(weights)
         return [reply for reply in current.replies if reply is not None]
+
+    def hold(self, memory: RecordDict) -> Ref:
+        """Put a memory into the object store."""
+        for record in records.select(memory, ArrayRecord).values():
+            share(record.values())
+        return ray.put(memory)
+
+    def look_up(self, held: Ref) -> RecordDict:
+        """Return a memory from the object store."""
+        return cast(RecordDict, ray.get(held))
 
     def _wait(self) -> list[Worker]:
         """Return the workers of which something has been heard, after letting in those that have started."""
@@ -168,7 +178,7 @@ class RayGrid(SimulatedGrid):
                 round.replies[position] = answer.reply
                 if answer.has_new_memory:
                     round.has_new_memories = True
-                    self._states[round.node(position)] = state or ray.put(answer.memory)
+                    self.memories[round.node(position)] = state or ray.put(answer.memory)
 
     def _replace(self, worker: Worker, round: Round) -> None:
         """Start another worker instead of one that died; what it had not begun goes to the others."""

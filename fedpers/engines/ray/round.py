@@ -9,7 +9,7 @@ from typing import Any
 import ray
 from flwr.app import ArrayRecord, Message, RecordDict
 
-from fedpers.engines.grid import failure
+from fedpers.engines.grid import Memories, failure
 from fedpers.engines.ray.worker import Call
 from fedpers.wire.records import select
 
@@ -81,10 +81,10 @@ class Round:
         """Return the node id that a message is for."""
         return self.messages[position].metadata.dst_node_id
 
-    def give(self, worker: Worker, states: dict[int, Ref], *, apart: bool) -> None:
+    def give(self, worker: Worker, known: Memories[Ref], *, apart: bool) -> None:
         """Give the next batch to a worker, with the clients' memories; new ones come apart or in the answers."""
         batch = self.waiting.popleft()
-        memories = [states.get(self.node(position)) for position in batch.positions]
+        memories = [known[self.node(position)] for position in batch.positions]
         run = worker.actor.run.options(num_returns=1 + len(memories)) if apart else worker.actor.run
         found = run.remote([self._calls[position] for position in batch.positions], self._common, apart, *memories)
         first, *rest = found if apart else [found]

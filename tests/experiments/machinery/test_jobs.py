@@ -1,6 +1,8 @@
 """What happens when a study runs again, when a run fails, and what is said meanwhile."""
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,11 @@ from experiments.machinery.command import main
 from experiments.machinery.jobs import Tally, Workshop
 from experiments.machinery.scales import LOCAL
 from experiments.machinery.study import Condition, Scale, Study, merge
+from fedpers import jobs as simulator
 from fedpers.config.compose import compose_config
+from fedpers.progress import Silent
 from fedpers.results import Run
+from fedpers.rows import Entry, Row
 
 TOY = Study(
     name="toy",
@@ -46,6 +51,33 @@ def test_finished_runs_are_not_run_again_changed_ones_are(tmp_path: Path, cache:
     assert Run(summary.parent).config.batch_size == 16
     summary.unlink()  # an unfinished run
     assert run("batch_size=16") > changed
+
+
+class Stops(Silent):
+    """Stops a run after its second round."""
+
+    def round_done(self, round: int, rows: list[Row], entries: list[Entry]) -> None:
+        if round == 2:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("other", [[], ["lr=0.01"]])
+def test_an_interrupted_run_goes_on_if_it_is_the_same(other: list[str], tmp_path: Path, cache: Path) -> None:
+    folder, whole = tmp_path / "a/runs/local,seed=0", tmp_path / "b/runs/local,seed=0"
+    rounds = [f"cache={cache}", "rounds=3"]
+    assert main(TOY, [f"out={tmp_path / 'b'}", *rounds, *other]) == 0
+    assert main(TOY, [f"out={tmp_path / 'a'}", *rounds]) == 0
+    config = Run(folder).config
+    shutil.rmtree(folder)
+    with pytest.raises(KeyboardInterrupt):
+        simulator.Job("local", config).run(Stops())
+    assert main(TOY, [f"out={tmp_path / 'a'}", *rounds, *other]) == 0
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert [each["after_round"] for each in manifest.get("resumed", [])] == ([] if other else [2])
+    assert not (folder / "checkpoint").exists()
+    tables = [sorted(path.glob("metrics/*")) for path in (folder, whole)]
+    assert [path.read_bytes() for path in tables[0]] == [path.read_bytes() for path in tables[1]]
+    assert len(tables[0]) == 3
 
 
 def test_only_directories_that_the_study_made_are_removed(tmp_path: Path, cache: Path, capsys: Any) -> None:
