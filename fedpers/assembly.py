@@ -15,6 +15,7 @@ from fedpers.data.shards import Shards
 from fedpers.data.sources import code_of_data
 from fedpers.errors import UserError
 from fedpers.models.batch_norm import local_keys
+from fedpers.models.initial import load_weights
 from fedpers.models.staged import Staged
 from fedpers.scoring import check_metrics
 
@@ -62,6 +63,8 @@ def build_model(config: Config, shards: Shards, client: int = 0) -> Staged:
             shape=shards.shape,
             num_classes=shards.num_classes,
         )
+    if config.init:
+        load_weights(model, config.init)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -96,6 +99,11 @@ def check(config: Config, shards: Shards) -> None:
     Nothing has been written yet.
     """
     algorithm = build_algorithm(config)
+    if config.init and len(model_specs(config)) > 1:
+        raise UserError(
+            f"init={config.init} is not possible where clients have several architectures (model.mixture). Accepted: "
+            "one model"
+        )
     models = [build_model(config, shards, number) for number in range(len(model_specs(config)))]
     for model in models:
         algorithm.check(model, config)

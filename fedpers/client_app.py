@@ -3,6 +3,7 @@
 A client's memory is replaced only when everything else has succeeded; engines keep the old one when a client raises.
 """
 
+import json
 import threading
 import time
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedpers.algorithm import State, Task
@@ -78,6 +79,17 @@ class Desk:
         }
         return Message(RecordDict({records.METRICS: MetricRecord(metrics)}), reply_to=message)
 
+    def deployed(self, message: Message, context: Context) -> Message:
+        """Hand over the model that is deployed on the client, so that it can be kept."""
+        stages, tensors = self.worker.deployed(self.task(message, context))
+        content = RecordDict(
+            {
+                records.ARRAYS: records.to_record(tensors),
+                records.CONFIG: ConfigRecord({records.STAGES: json.dumps(stages)}),
+            }
+        )
+        return Message(content, reply_to=message)
+
     def task(self, message: Message, context: Context) -> Task:
         """Return the task of a message."""
         arrays = records.select(message.content, ArrayRecord)
@@ -121,6 +133,12 @@ def query(message: Message, context: Context) -> Message:
     """Answer the roll call with the client's number."""
     metrics = MetricRecord({records.PARTITION_ID: int(context.node_config[records.PARTITION_ID])})
     return Message(RecordDict({records.METRICS: metrics}), reply_to=message)
+
+
+@app.query(records.DEPLOYED)
+def deployed(message: Message, context: Context) -> Message:
+    """Hand over one client's deployed model."""
+    return desk_of(context.run_config).deployed(message, context)
 
 
 @app.train()

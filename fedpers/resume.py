@@ -11,12 +11,14 @@ from fedpers.assembly import build_algorithm
 from fedpers.config.keys import Config, identity
 from fedpers.data.shards import Shards
 from fedpers.errors import UserError
+from fedpers.models.initial import weights_sha256
 from fedpers.provenance import run_sha256
 from fedpers.results import Run
 
 HASHES = {
     "dataset_sha256": "the dataset's files",
     "assignment_sha256": "who holds which sample",
+    "init_sha256": "the weights that it starts from",
     "code_sha256": "the code",
 }
 
@@ -66,6 +68,7 @@ class Standing:
         now = {
             "dataset_sha256": shards.manifest["dataset_sha256"],
             "assignment_sha256": shards.manifest["assignment_sha256"],
+            "init_sha256": weights_sha256(config.init),
             "code_sha256": run_sha256(config),
         }
         then = _read_manifest(self.folder)

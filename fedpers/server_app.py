@@ -23,6 +23,7 @@ from fedpers.config.keys import Config
 from fedpers.data.shards import CLIENTS, Shards
 from fedpers.device import describe
 from fedpers.errors import FederationError, UserError
+from fedpers.models.initial import weights_sha256
 from fedpers.progress import Reporter, Silent
 from fedpers.provenance import provenance
 from fedpers.results import Run, summarize
@@ -32,6 +33,7 @@ from fedpers.scoring import where_smaller_is_better
 from fedpers.wire import records
 from fedpers.wire.carrier import BringsStrategy, Carrier, nothing
 from fedpers.wire.evaluation import evaluate_clients
+from fedpers.wire.export import Export
 from fedpers.wire.keeper import keeper_of
 from fedpers.wire.ledger import Ledger
 from fedpers.wire.roll_call import roll_call
@@ -95,6 +97,7 @@ def serve(
     if goes_on_from:
         arrays = keeper.bring_back(goes_on_from)
     ledger = Ledger(grid, nodes)
+    export = Export(writer.folder, config, shards, federation, nodes, grid)
     unseen = config.unseen_clients(shards.num_clients)
 
     def trainable(rows: list[Row]) -> list[Row]:
@@ -103,14 +106,15 @@ def serve(
     def after_round(round: int, arrays: ArrayRecord) -> None:
         books = ledger.take()
         entries, diagnostics, rows = books.entries, books.diagnostics, list[Row]()
+        own = carrier.own(round, "score") if carrier else nothing
         if config.evaluates(round):
-            own = carrier.own(round, "score") if carrier else nothing
             rows = evaluate_clients(ledger, round, arrays, nodes, own, books.trained)
             entries = entries + ledger.take().entries
+        accuracy = mean_accuracy(trainable(rows), "val")
+        export.after_round(round, arrays, own, accuracy)
         if carrier:
             reported = sorted(carrier.diagnostics.items())
             diagnostics = diagnostics + [Diagnostic(round, seeds.SERVER, name, value) for name, value in reported]
-            accuracy = mean_accuracy(trainable(rows), "val")
             if accuracy is not None:
                 carrier.evaluated(round, accuracy)
         writer.write_round(round, rows, entries, diagnostics)
@@ -144,5 +148,6 @@ def _manifest(config: Config, shards: Shards) -> dict[str, Any]:
         "smaller_is_better": where_smaller_is_better(config.metrics, config.plugins),
         "dataset_sha256": shards.manifest["dataset_sha256"],
         "assignment_sha256": shards.manifest["assignment_sha256"],
+        "init_sha256": weights_sha256(config.init),
         **provenance(config),
     }

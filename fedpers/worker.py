@@ -6,6 +6,7 @@ So a worker builds a model once, not once a client.
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -15,6 +16,7 @@ from fedpers.config.keys import Config
 from fedpers.data.shards import Shards
 from fedpers.device import open_device
 from fedpers.models.batch_norm import reestimate_statistics
+from fedpers.models.described import describe
 from fedpers.models.staged import Staged
 from fedpers.scoring import Metric, measure, resolve_metrics
 from fedpers.training import score
@@ -119,6 +121,17 @@ class Worker:
             else:
                 scores |= _score("global", loadable.load(shared, {}), task, self.metrics)
         return scores
+
+    def deployed(self, task: Task) -> tuple[list[Any], State]:
+        """Return the model that the algorithm deploys on the client, as plain values and tensors (`describe`).
+
+        Raises:
+            TypeError: it holds something that no file can hold.
+        """
+        model = self.algorithm.personalize(task)
+        if self.config.batch_norm == "reset":
+            reestimate_statistics(model, task.data.train, self.config.batch_size)
+        return describe(model, self.loadable(task.client).model)
 
 
 def _score(name: str, model: Staged, task: Task, metrics: Mapping[str, Metric]) -> dict[str, float]:

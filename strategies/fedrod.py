@@ -15,7 +15,9 @@ classes, w is FedAvg.
 Deviations: the paper's second form, in which a hypernetwork makes φ_k from class frequencies, is left out.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -85,6 +87,10 @@ class TwoHeads(nn.Module):
         """Keep both; the personal weights are no parameters."""
         super().__init__()
         self.head, self.weights = head, weights
+
+    def recipe(self) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
+        """Return what makes it again."""
+        return TwoHeads, {"head": self.head, "weights": self.weights}
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return logits (n, classes) for representations (n, ...)."""

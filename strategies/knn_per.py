@@ -15,7 +15,9 @@ Deviations: λ_k = `auto` is the one of 0, 0.1, ..., 1 with the lowest loss on t
 the smallest, 0.5 without any such samples), as in the paper's experiments, where it is chosen by accuracy.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -77,15 +79,28 @@ class Neighbours(Mixture):
         num_classes: Number of classes.
         neighbours: Number of neighbours; all of the memory if it has fewer.
         sigma: Distance at which a neighbour counts 1/e.
+        share: The share of the neighbours' answer; both count alike until another is set.
     """
 
     def __init__(
-        self, head: nn.Module, memory: Tensor, labels: Tensor, num_classes: int, neighbours: int, sigma: float
+        self,
+        head: nn.Module,
+        memory: Tensor,
+        labels: Tensor,
+        num_classes: int,
+        neighbours: int,
+        sigma: float,
+        share: float = 0.5,
     ) -> None:
-        """Keep the memory, which is no parameter; both answers count alike until a share is set."""
-        super().__init__(0.5)
+        """Keep the memory, which is no parameter."""
+        super().__init__(share)
         self.head, self.memory, self.labels, self.num_classes = head, memory, labels, num_classes
         self.neighbours, self.sigma = min(neighbours, len(labels)), sigma
+
+    def recipe(self) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
+        """Return what makes it again."""
+        names = ("head", "memory", "labels", "num_classes", "neighbours", "sigma", "share")
+        return Neighbours, {name: getattr(self, name) for name in names}
 
     def answers(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the head and the neighbours say of representations (n, ...): both (n, classes)."""

@@ -28,8 +28,8 @@ def test_command_composes(text: str) -> None:
     words = text.split()
     if "--help" in words:
         return
-    overrides = [word for word in words if word not in ("--multirun", "-m")]
-    for job in sweep(overrides) if len(overrides) < len(words) else [overrides]:
+    overrides = [word for word in words if word not in ("--multirun", "-m") and not word.startswith("resume")]
+    for job in sweep(overrides) if {"--multirun", "-m"} & set(words) else [overrides]:
         assert compose_config(job).rounds >= 1
 
 

@@ -80,3 +80,22 @@ class Failing(Algorithm):
         update = super().train(task)
         count = task.state.get("count", torch.zeros(1)) + 1
         return dataclasses.replace(update, keep={"count": count}, metrics={"count": float(count)})
+
+
+class Doubled(nn.Module):
+    """A head that answers twice as loud, and tells nobody how it is made."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return 2 * self.head(hidden)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Unkept(Algorithm):
+    """FedAvg that deploys a model which no file can hold."""
+
+    def personalize(self, task: Task) -> Staged:
+        return task.model.with_head(Doubled(task.model[-1]))

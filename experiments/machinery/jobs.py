@@ -1,5 +1,6 @@
 """Runs of a study: which of them are still to be made, and making them, several at a time."""
 
+import dataclasses
 import json
 import logging
 import multiprocessing
@@ -191,7 +192,7 @@ def execute(text: str) -> tuple[str, float]:
     logging.getLogger("flwr").setLevel(logging.ERROR)
     start = time.perf_counter()
     try:
-        config = read_config(text)
+        config = dataclasses.replace(read_config(text), save="none")
         folder = Path(str(config.out))
         jobs.Job(folder.name, config, Standing(folder) if folder.exists() else None).run(Silent())
         shutil.rmtree(folder / checkpoint.FOLDER, ignore_errors=True)

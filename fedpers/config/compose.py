@@ -112,6 +112,8 @@ def compose_config(overrides: list[str], extra: str | None = None) -> Config:
             raise UserError(_first_lines(error)) from error
     if values["plugins"] and not any(text.startswith("plugins=") for text in overrides):
         raise UserError(f"plugins={values['plugins']} stands in a file. Accepted: on the command line only")
+    if values["init"] is not None:  # other processes may stand elsewhere
+        values["init"] = str(Path(values["init"]).expanduser().absolute())
     return Config.from_dict(values | {"choices": choices})
 
 

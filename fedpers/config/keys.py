@@ -20,7 +20,7 @@ Spec = dict[str, Any]
 
 GROUPS = ("dataset", "partition", "shift", "model", "strategy", "engine")
 
-PATHS = ("out", "cache")
+PATHS = ("out", "cache", "init")
 """Top-level keys whose value is a path: it is taken as it was typed, whatever characters it has."""
 
 GROUP_PATHS = ("root", "file", "folder", "path")
@@ -66,6 +66,11 @@ class Config:
     unseen: float = option(
         0.0, "share of the clients, drawn once, that never train and are only scored, in [0, 1)", affects="result"
     )
+    init: str | None = option(
+        None,
+        "start from these weights: a safetensors file, or a run whose global model was kept; null: from random ones",
+        affects="result",
+    )
     public_samples: int = option(
         0, "samples that no client holds and all may look at (FedMD's public set)", affects="data"
     )
@@ -106,6 +111,13 @@ class Config:
         None,
         "write the run's state after each this many rounds and at its end, so that resume=RUN goes on from there; "
         "null: as often as costs little; 0: never",
+        affects="nothing",
+    )
+    save: str = option(
+        "auto",
+        "write the models that are deployed on the clients, and the global one, into models/: last (after the last "
+        "round), best (after the round with the highest mean validation accuracy), none; auto: last, if all together "
+        "they take less than 256 MB",
         affects="nothing",
     )
     out: str | None = option(None, "run directory, new or empty; null: runs/EXPERIMENT/TIME", affects="nothing")
@@ -150,6 +162,8 @@ class Config:
         self._require("unseen", 0 <= self.unseen < 1, "a share in [0, 1): somebody must train")
         precisions = ("float32", "bf16")
         self._require("precision", self.precision in precisions, f"one of {', '.join(precisions)}")
+        choices = ("auto", "none", "last", "best")
+        self._require("save", self.save in choices, f"one of {', '.join(choices)}")
         policies = ("aggregate", "local", "reset")
         self._require("batch_norm", self.batch_norm in policies, f"one of {', '.join(policies)}")
         shares = self.splits

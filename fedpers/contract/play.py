@@ -111,8 +111,8 @@ class App:
             torch.set_num_threads(1)
             self._thread.desk = Desk(Worker(*self._parts))
         desk: Desk = self._thread.desk
-        is_training = message.metadata.message_type.partition(".")[0] == "train"
-        return desk.train(message, context) if is_training else desk.evaluate(message, context)
+        answers = {"train": desk.train, "evaluate": desk.evaluate, "query": desk.deployed}
+        return answers[message.metadata.message_type.partition(".")[0]](message, context)
 
 
 class Backwards(LocalGrid):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,9 @@ from fedpers.config.keys import Config, identity
 from fedpers.errors import UserError, unknown_name
 from fedpers.results.tables import arrow_schema, read_parquet, read_rows, to_wide
 from fedpers.rows import ALWAYS, Diagnostic, Entry, Row, metric_rank
+
+if TYPE_CHECKING:
+    from fedpers.results.models import Deployed
 
 
 class Run:
@@ -109,6 +112,20 @@ class Run:
     def unseen(self) -> frozenset[int]:
         """The clients that never train."""
         return self.config.unseen_clients(int(self.data["num_clients"])) if self.config.unseen else frozenset()
+
+    def model(self, client: int | str, plugins: Iterable[str] = ()) -> "Deployed":
+        """Load the model that is deployed on a client, or the "global" one, with how images are made ready for it.
+
+        Args:
+            client: The client's number, or "global".
+            plugins: Modules of your own that the model is made of; a run's directory cannot name them.
+
+        Raises:
+            UserError: the run has not kept it (`save`), or it is damaged.
+        """
+        from fedpers.results.models import load_model  # imports PyTorch, which tables do not need
+
+        return load_model(self.folder, client, plugins)
 
     def curve(self, model: str, split: str, metric: str = "accuracy") -> pd.DataFrame:
         """Return a metric of the clients that may train as a table of rounds by clients.

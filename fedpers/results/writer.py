@@ -24,7 +24,7 @@ from fedpers.rows import Diagnostic, Entry, Row
 TABLES = ("metrics", "traffic", "diagnostics")
 """Folders of tables, a file a round."""
 
-_OF_EACH_START = ("started", "platform", "git", "code_sha256", "dataset_sha256", "assignment_sha256")
+_OF_EACH_START = ("started", "platform", "git", "code_sha256", "dataset_sha256", "assignment_sha256", "init_sha256")
 """What a manifest says of each time that a run went on: what may then have been another."""
 
 FAILURE = "failure.json"

@@ -31,6 +31,12 @@ NUM_EXAMPLES = "num-examples"
 SECONDS = "seconds"
 PARTITION_ID = "partition-id"
 
+DEPLOYED = "deployed"
+"""The action of a query for the model that is deployed on a client."""
+
+STAGES = "stages"
+"""The key of a reply's configuration that holds what the model is made of, as JSON."""
+
 RunConfig = dict[str, str | int | float | bool]
 """What clients find in `context.run_config`."""
 

@@ -10,8 +10,10 @@ head says what it would say to anybody, which is better where a client's labels 
 FedD2S, as we read it, has no vote.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +50,11 @@ class Vote(Mixture):
         super().__init__(share)
         self.deep, self._view, self.shift = deep, view, shift
         self._head = (head,)  # in a tuple, so that it is no module of the client's model
+
+    def recipe(self) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
+        """Return what makes it again."""
+        made_of = {"deep": self.deep, "head": self._head[0], "view": self._view}
+        return Vote, {**made_of, "share": self.share, "shift": self.shift}
 
     def answers(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the client's stages and the head say of representations (n, ...): both (n, classes)."""

@@ -1,6 +1,8 @@
 """Small networks on flat vectors that a server trains: heads on representations, generators of them."""
 
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
@@ -15,9 +17,17 @@ class _Linear(nn.Linear):
         """Leave them as they are."""
 
 
+class Head(nn.Sequential):
+    """A network on a flat vector; what it is made of follows from the names and shapes of its weights."""
+
+    def recipe(self) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
+        """Return what makes it again."""
+        return head_of, {"weights": self.state_dict()}
+
+
 def make_head(
     width: int, hidden: int, num_classes: int, *, norm: bool = False, linear: type[nn.Linear] = nn.Linear
-) -> nn.Sequential:
+) -> Head:
     """Build a network on a flat vector: perhaps a LayerNorm, a hidden layer unless its width is 0, logits."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     if norm:
@@ -26,10 +36,10 @@ def make_head(
         layers["hidden"] = linear(width, hidden)
         layers["relu"] = nn.ReLU()
     layers["logits"] = linear(hidden or width, num_classes)
-    return nn.Sequential(layers)
+    return Head(layers)
 
 
-def head_of(weights: State) -> nn.Sequential:
+def head_of(weights: State) -> Head:
     """Return the network that `make_head` built, from its weights, which it holds as they are: nothing is copied."""
     first = weights.get("hidden.weight", weights["logits.weight"])
     hidden = len(first) if "hidden.weight" in weights else 0

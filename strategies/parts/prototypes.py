@@ -4,7 +4,8 @@ Tan et al., "FedProto: Federated Prototype Learning across Heterogeneous Clients
 https://arxiv.org/abs/2105.00243, Eqs. 3 to 7.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +65,11 @@ class NearestPrototype(nn.Module):
         """Keep the prototypes; they are no parameters."""
         super().__init__()
         self.prototypes, self.classes, self.num_classes = prototypes, classes, num_classes
+
+    def recipe(self) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
+        """Return what makes it again."""
+        known = {"prototypes": self.prototypes, "classes": self.classes, "num_classes": self.num_classes}
+        return NearestPrototype, known
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return logits (n, classes) for representations (n, ...)."""

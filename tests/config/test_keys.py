@@ -31,12 +31,14 @@ OTHER: dict[str, Any] = {
     "momentum": 0.5,
     "weight_decay": 0.5,
     "unseen": 0.5,
+    "init": "a",
     "public_samples": 1,
     "precision": "bf16",
     "device": "cuda",
     "batch_norm": "local",
     "eval_every": 2,
     "checkpoint_every": 2,
+    "save": "best",
     "metrics": ["accuracy"],
     "finetune_epochs": 1,
     "splits": [0.5, 0.25, 0.25],
@@ -55,6 +57,7 @@ OTHER: dict[str, Any] = {
 DATA = {"seed", "public_samples", "splits", "dataset", "partition", "shift"}
 NOTHING = {
     "checkpoint_every",
+    "save",
     "out",
     "cache",
     "figures",

@@ -1,0 +1,127 @@
+"""Models that a run has kept, ready to be used: `fedpers.results.Run(RUN).model(3).classify("cat.png")`."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fedpers.config.build import build
+from fedpers.errors import UserError
+from fedpers.models.described import rebuild
+from fedpers.models.staged import Staged
+
+FOLDER = "models"
+LISTING = "model.json"
+FORMAT = 1
+
+
+def file_of(client: int | str) -> str:
+    """Return the name of the file that holds a model's tensors."""
+    return f"client-{client:05d}.safetensors" if isinstance(client, int) else f"{client}.safetensors"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A model as it is deployed, and how images are made ready for it.
+
+    Args:
+        model: The model, in evaluation mode: (n, channels, height, width) to logits (n, classes).
+        shape: Channels, height and width of an image.
+        mean: Mean of each channel in the data, pixels from 0 to 1.
+        std: Standard deviation of each channel, likewise.
+        round: The round after which it was kept.
+    """
+
+    model: Staged
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    round: int
+
+    def prepare(self, image: "str | Path | Image.Image") -> Tensor:
+        """Return an image as the model sees it: (1, channels, height, width), resized and normalized.
+
+        Raises:
+            UserError: there is no such file, or it is no image.
+        """
+        if not isinstance(image, Image.Image):
+            try:
+                image = Image.open(image)
+            except OSError as error:
+                raise UserError(f"{image} is no image that can be read ({error})") from error
+        channels, height, width = self.shape
+        image = image.convert("RGB" if channels == 3 else "L")
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.array(image)).reshape(1, height, width, channels).to(torch.float32)
+        mean, std = (torch.tensor(each, dtype=torch.float32) * 255 for each in (self.mean, self.std))
+        return pixels.sub_(mean).div_(std).permute(0, 3, 1, 2)
+
+    @torch.no_grad()
+    def probabilities(self, image: "str | Path | Image.Image") -> Tensor:
+        """Return the probability of each class: (classes,)."""
+        answer: Tensor = self.model(self.prepare(image)).softmax(1)[0]
+        return answer
+
+    def classify(self, image: "str | Path | Image.Image") -> int:
+        """Return the most probable class."""
+        return int(self.probabilities(image).argmax())
+
+
+def load_model(folder: Path, client: int | str, plugins: Iterable[str] = ()) -> Deployed:
+    """Load a model from a run directory.
+
+    Args:
+        folder: The run directory.
+        client: A client's number, or "global".
+        plugins: Modules of your own that the model is made of.
+
+    Raises:
+        UserError: there is no such model, its files are damaged, or it is made of what is not allowed.
+    """
+    listing = _read(folder / FOLDER / LISTING)
+    known = {**listing["clients"], **({"global": listing["global"]} if "global" in listing else {})}
+    if str(client) not in known:
+        numbers = [int(each) for each in listing["clients"]]
+        also = ' or "global"' if "global" in known else "; there is no global model"
+        raise UserError(
+            f"{folder} holds no model of client {client!r}. Accepted: {min(numbers)} to {max(numbers)}{also}"
+        )
+    about = known[str(client)]
+    if "error" in about:
+        raise UserError(f"the model of client {client} could not be kept: {about['error']}")
+    path = folder / FOLDER / file_of(client)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
+    if hashlib.sha256(data).hexdigest() != about["sha256"]:
+        raise UserError(f"{path} is damaged: it is not what was written")
+    specs, shape = listing["models"], tuple(listing["shape"])
+    spec = specs[client % len(specs) if isinstance(client, int) else 0]
+    base = build(spec, "model", plugins=plugins, shape=shape, num_classes=listing["num_classes"])
+    model = rebuild(about["stages"], safetensors.torch.load(data), base, plugins)
+    return Deployed(model, shape, tuple(listing["mean"]), tuple(listing["std"]), listing["round"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path} is missing: the run has kept no models. Run it with save=last or save=best; resume=RUN does so "
+            "for one that has not ended"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error})") from error
+    if found.get("format") != FORMAT:
+        raise UserError(f"{path} is of another version of fedpers")
+    return found

@@ -1,0 +1,135 @@
+"""Models taken out of a run: what is deployed on each client, and the global model, written into `models/`.
+
+models/model.json                   what each is made of, and the images that they see
+models/client-00003.safetensors     the tensors of client 3's model
+models/global.safetensors           those of the global model, where there is one
+"""
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from flwr.app import ArrayRecord, ConfigRecord, MessageType
+from flwr.serverapp import Grid
+
+from fedpers.algorithm import Federation, State
+from fedpers.assembly import model_specs
+from fedpers.config.keys import Config
+from fedpers.data.shards import Shards
+from fedpers.errors import UserError
+from fedpers.results.models import FOLDER, FORMAT, LISTING, file_of
+from fedpers.wire import records
+from fedpers.wire.carrier import messages
+
+LIMIT = 256 * 10**6
+"""Bytes that all models together may take where nobody has said whether to keep them."""
+
+TOGETHER = 32
+"""Clients whose models are held in memory at a time."""
+
+
+class Export:
+    """Writes a run's models.
+
+    Args:
+        folder: The run directory.
+        config: The configuration.
+        shards: The prepared data.
+        federation: What the server knows before the first round.
+        nodes: Node id by client number.
+        grid: Reaches the clients.
+    """
+
+    def __init__(
+        self, folder: Path, config: Config, shards: Shards, federation: Federation, nodes: dict[int, int], grid: Grid
+    ) -> None:
+        """Decide what is to be kept."""
+        self.folder, self._config, self._shards = folder / FOLDER, config, shards
+        self._federation, self._nodes, self._grid = federation, nodes, grid
+        size = sum(tensor.numel() * tensor.element_size() for tensor in federation.model().state_dict().values())
+        self.what = ("last" if size * len(nodes) < LIMIT else "none") if config.save == "auto" else config.save
+        kept = self.folder / LISTING  # of a run that goes on
+        self._best = json.loads(kept.read_text()).get("val_accuracy") or -math.inf if kept.is_file() else -math.inf
+
+    def after_round(
+        self, round: int, arrays: ArrayRecord, own: Callable[[int], State], val_accuracy: float | None
+    ) -> None:
+        """Write the models if this is the round for it.
+
+        Args:
+            round: The round that has ended.
+            arrays: What all clients would be sent next.
+            own: Tells what a client alone is sent to be scored with.
+            val_accuracy: The mean validation accuracy over clients, if they were scored.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written.
+        """
+        is_best = self.what == "best" and val_accuracy is not None and val_accuracy > self._best
+        if is_best and val_accuracy is not None:
+            self._best = val_accuracy
+        if is_best or (self.what == "last" and round == self._config.rounds):
+            try:
+                self._write(round, arrays, own, val_accuracy)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise UserError(
+                    f"the models in {self.folder} cannot be written ({reason}). Make room, or keep none with save=none"
+                ) from error
+
+    def _write(self, round: int, arrays: ArrayRecord, own: Callable[[int], State], val_accuracy: float | None) -> None:
+        """Write all into a folder beside, then put it in the place of what is there."""
+        scratch = self.folder.with_name(f".{FOLDER}")
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        manifest = self._shards.manifest
+        listing: dict[str, Any] = {
+            "format": FORMAT,
+            "round": round,
+            "chosen": self.what,
+            "val_accuracy": val_accuracy,
+            "models": model_specs(self._config),
+            "shape": self._shards.shape,
+            "num_classes": self._shards.num_classes,
+            "mean": manifest["mean"],
+            "std": manifest["std"],
+            "clients": {},
+        }
+        clients = list(self._nodes)
+        for start in range(0, len(clients), TOGETHER):
+            listing["clients"] |= self._write_clients(scratch, round, arrays, own, clients[start : start + TOGETHER])
+        shared = records.from_record(arrays)
+        if self._federation.model().state_dict().keys() <= shared.keys():
+            stages = [[name, {"stage": name}] for name, _ in self._federation.model().named_children()]
+            listing["global"] = {"stages": stages, **_save(scratch / file_of("global"), shared)}
+        (scratch / LISTING).write_text(json.dumps(listing, indent=1) + "\n")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        scratch.replace(self.folder)
+
+    def _write_clients(
+        self, folder: Path, round: int, arrays: ArrayRecord, own: Callable[[int], State], clients: Iterable[int]
+    ) -> dict[str, Any]:
+        nodes = {client: self._nodes[client] for client in clients}
+        owners = {node: client for client, node in nodes.items()}
+        kind = f"{MessageType.QUERY}.{records.DEPLOYED}"
+        found = {}
+        for reply in self._grid.send_and_receive(messages(kind, round, arrays, nodes, own)):
+            client = owners[reply.metadata.src_node_id]
+            if reply.has_error():
+                found[str(client)] = {"error": reply.error.reason}
+                continue
+            text = str(records.select(reply.content, ConfigRecord)[records.CONFIG][records.STAGES])
+            tensors = records.view_arrays(reply.content)
+            found[str(client)] = {"stages": json.loads(text), **_save(folder / file_of(client), tensors)}
+        return dict(sorted(found.items(), key=lambda each: int(each[0])))
+
+
+def _save(path: Path, tensors: State) -> dict[str, str]:
+    data = safetensors.torch.save({key: tensor.contiguous().clone() for key, tensor in tensors.items()})
+    path.write_bytes(data)
+    return {"sha256": hashlib.sha256(data).hexdigest()}
