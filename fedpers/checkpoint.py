@@ -10,15 +10,15 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import safetensors.torch
 
-from fedpers.errors import UserError
+from fedpers.errors import UserError, writing
 from fedpers.state import take_apart
 from fedpers.task import State
 
@@ -273,6 +273,13 @@ def _read_tensors(path: Path, digest: str) -> State:
     return safetensors.torch.load(data)
 
 
+def _writing(folder: Path) -> AbstractContextManager[None]:
+    return writing(
+        f"the checkpoint in {folder}",
+        "Make room, or write none with checkpoint_every=0; the results of finished rounds are kept",
+    )
+
+
 def _write(path: Path, data: bytes) -> None:
     """Write a file so that it is there as a whole or not at all, whatever ends the process or the machine."""
     scratch = path.with_name(f".{path.name}")
@@ -286,15 +293,3 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(
-            f"the checkpoint in {folder} cannot be written ({reason}). Make room, or write none with "
-            "checkpoint_every=0; the results of finished rounds are kept"
-        ) from error

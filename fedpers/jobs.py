@@ -14,7 +14,7 @@ from fedpers.assembly import check, keeps_state, open_run
 from fedpers.config.build import build
 from fedpers.config.compose import adjust, compose_config, sweep
 from fedpers.config.keys import Config
-from fedpers.errors import FederationError, UserError
+from fedpers.errors import FederationError, UserError, writing
 from fedpers.results import Run
 from fedpers.results.writer import RunWriter, check_run_directory, run_directory, write_json
 from fedpers.resume import Standing
@@ -172,8 +172,9 @@ def run_all(jobs: Sequence[Job]) -> dict[str, str]:
         _run(jobs[0])
         return {}
     folder, failures, done = jobs[0].folder.parent, dict[str, str](), list[Job]()
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / SWEEP, {job.name: dataclasses.asdict(job.config) for job in jobs})
+    with writing(f"the sweep's folder {folder}", "Name another one with out=DIR"):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / SWEEP, {job.name: dataclasses.asdict(job.config) for job in jobs})
     for job in jobs:
         try:
             _run(job)

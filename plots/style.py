@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 
-from fedpers.errors import UserError
+from fedpers.errors import writing
 
 COLUMN, PAGE = 3.5, 7.16
 """Widths of one column and of two columns in a two-column paper, in inches."""
@@ -127,7 +127,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
         UserError: the folder cannot be written.
     """
     written = []
-    try:
+    with writing(f"figures in {folder}", "Name another folder, or make room"):
         folder.mkdir(parents=True, exist_ok=True)
         for kind, metadata in _METADATA.items():
             path, scratch = folder / f"{name}.{kind}", folder / f".{name}.{kind}"
@@ -135,7 +135,4 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
                 figure.savefig(scratch, format=kind, dpi=200, metadata=metadata)
             scratch.replace(path)
             written.append(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"figures cannot be written to {folder} ({reason}). Name another folder") from error
     return written

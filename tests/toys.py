@@ -1,7 +1,10 @@
 """Models, data and algorithms small enough to work out by hand, reached by `plugins=[toys]`."""
 
 import dataclasses
+import os
+import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -99,3 +102,22 @@ class Unkept(Algorithm):
 
     def personalize(self, task: Task) -> Staged:
         return task.model.with_head(Doubled(task.model[-1]))
+
+
+@dataclass(frozen=True)
+class Deadly(Algorithm):
+    """FedAvg in which a client kills the process that trains it, in round 2.
+
+    Args:
+        client: The client.
+        folder: Where each death leaves a file.
+    """
+
+    client: int
+    folder: str
+
+    def train(self, task: Task) -> Update:
+        if (task.client, task.round) == (self.client, 2):
+            Path(self.folder, f"died-{os.getpid()}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().train(task)

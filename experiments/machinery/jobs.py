@@ -20,9 +20,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fedpers.config.keys import Config, identity
 from fedpers.endings import exit_code
-from fedpers.errors import UserError
+from fedpers.errors import UserError, writing
 from fedpers.guardian import guarded
 from fedpers.progress import Bar
+from fedpers.results.writer import write_json
 from fedpers.run import start_worker  # fedpers.run silences Flower's telemetry before Flower is imported
 
 PATIENCE = 5.0
@@ -136,14 +137,9 @@ class Workshop:
             shutil.rmtree(folder)
 
     def _write_record(self) -> None:
-        try:
+        with writing(self.folder, "Name another folder with out=DIR"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            scratch = self._record.with_name(".made.json")
-            scratch.write_text(json.dumps(sorted(self._made), indent=1) + "\n")
-            scratch.replace(self._record)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise UserError(f"{self.folder} cannot be written ({reason}). Name another folder with out=DIR") from error
+            write_json(self._record, sorted(self._made))
 
     def _results(self, jobs: list[Job]) -> Iterator[tuple[Job, str, float]]:
         if self.num_workers == 1 or len(jobs) < 2:

@@ -14,7 +14,7 @@ from experiments.machinery.outcome import BY_SEED, MEASURES, Estimate, Outcome, 
 from experiments.machinery.plan import REFERENCE, Pair
 from experiments.machinery.study import Options, Scale, Study, told
 from experiments.machinery.tuning import Choice
-from fedpers.errors import UserError
+from fedpers.errors import writing
 
 HEADERS = {
     "accuracy": "accuracy",
@@ -268,11 +268,8 @@ def terminal_table(study: Study, found: Sequence[Row]) -> Table:
 
 def _write(path: Path, text: str) -> Path:
     scratch = path.with_name(f".{path.name}")
-    try:
+    with writing(path, "Name another folder with out=DIR"):
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch.write_text(text)
         scratch.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"{path} cannot be written ({reason}). Name another folder with out=DIR") from error
     return path

@@ -26,7 +26,7 @@ from fedpers.data.partitions.base import Indices, Partition
 from fedpers.data.shards import CLIENTS, FORMAT, SPLITS, Shards
 from fedpers.data.shift import Shift
 from fedpers.data.sources import Described, describe, fingerprint, known, remember
-from fedpers.errors import UserError
+from fedpers.errors import UserError, writing
 from fedpers.scratch import scratch_folder
 
 log = logging.getLogger(__name__)
@@ -189,7 +189,8 @@ def _write(
     folder: Path, images: Images, assignment: Assignment, public: Indices, shift: Shift, content: dict[str, Any]
 ) -> None:
     """Write a prepared folder under a temporary name, then rename it."""
-    try:
+    remedy = "Name a folder with room and write permission: cache=DIR"
+    with writing(f"prepared data in {folder.parent}", remedy):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with scratch_folder(".preparing-", folder.parent) as scratch:
             _write_arrays(scratch, images, assignment, public, shift, int(content["seed"]))
@@ -209,11 +210,6 @@ def _write(
             except OSError:
                 if not folder.is_dir():  # otherwise another run was faster, with the same content
                     raise
-    except OSError as error:
-        raise UserError(
-            f"prepared data could not be written to {folder.parent} ({error.strerror or error}). "
-            "Name a folder with room and write permission: cache=DIR"
-        ) from error
 
 
 def _sha256(path: Path) -> str:

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 
 from fedpers.checkpoint import forget_after
 from fedpers.config.keys import Config
-from fedpers.errors import UserError
+from fedpers.errors import UserError, cannot_write, writing
 from fedpers.results.tables import arrow_schema
 from fedpers.rows import Diagnostic, Entry, Row
 
@@ -82,23 +83,32 @@ class RunWriter:
 
     def write_json(self, name: str, content: Any) -> None:
         """Write one JSON file."""
-        write_json(self.folder / name, content)
+        with self._writing():
+            write_json(self.folder / name, content)
 
     def copy(self, path: Path) -> None:
         """Keep a copy of a file."""
         scratch = self.folder / f".{path.name}"
-        shutil.copyfile(path, scratch)
-        scratch.replace(self.folder / path.name)
+        with self._writing():
+            shutil.copyfile(path, scratch)
+            scratch.replace(self.folder / path.name)
 
     def write_round(
         self, round: int, rows: Sequence[Row], entries: Sequence[Entry], diagnostics: Sequence[Diagnostic] = ()
     ) -> None:
         """Write a round's tables; a round without evaluation has no metric table."""
-        if diagnostics:
-            self._write_table("diagnostics", round, diagnostics, Diagnostic)
-        if rows:
-            self._write_table("metrics", round, rows, Row)
-        self._write_table("traffic", round, entries, Entry)
+        with self._writing():
+            if diagnostics:
+                self._write_table("diagnostics", round, diagnostics, Diagnostic)
+            if rows:
+                self._write_table("metrics", round, rows, Row)
+            self._write_table("traffic", round, entries, Entry)
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return writing(
+            f"the run directory {self.folder}",
+            "Make room; the results of finished rounds are kept, and resume=RUN goes on",
+        )
 
     def _write_table(self, table: str, round: int, rows: Sequence[Any], row: type) -> None:
         path = self.folder / table / f"round-{round:05d}.parquet"
@@ -145,5 +155,4 @@ def check_run_directory(folder: Path) -> None:
 
 
 def _unwritable(folder: Path, error: OSError) -> UserError:
-    reason = error.strerror or str(error)
-    return UserError(f"the run directory {folder} cannot be written ({reason}). Name another one with out=DIR")
+    return cannot_write(f"the run directory {folder}", error, "Name another one with out=DIR")

@@ -21,7 +21,7 @@ from fedpers.algorithm import Federation, State
 from fedpers.assembly import model_specs
 from fedpers.config.keys import Config
 from fedpers.data.shards import Shards
-from fedpers.errors import UserError
+from fedpers.errors import writing
 from fedpers.results.models import FOLDER, FORMAT, LISTING, file_of
 from fedpers.wire import records
 from fedpers.wire.carrier import messages
@@ -51,8 +51,10 @@ class Export:
         """Decide what is to be kept."""
         self.folder, self._config, self._shards = folder / FOLDER, config, shards
         self._federation, self._nodes, self._grid = federation, nodes, grid
+        own_machines = config.engine.get("superlink") is None  # from others nothing personal is fetched unasked
         size = sum(tensor.numel() * tensor.element_size() for tensor in federation.model().state_dict().values())
-        self.what = ("last" if size * len(nodes) < LIMIT else "none") if config.save == "auto" else config.save
+        small = size * len(nodes) < LIMIT
+        self.what = ("last" if small and own_machines else "none") if config.save == "auto" else config.save
         kept = self.folder / LISTING  # of a run that goes on
         self._best = json.loads(kept.read_text()).get("val_accuracy") or -math.inf if kept.is_file() else -math.inf
 
@@ -74,13 +76,8 @@ class Export:
         if is_best and val_accuracy is not None:
             self._best = val_accuracy
         if is_best or (self.what == "last" and round == self._config.rounds):
-            try:
+            with writing(f"the models in {self.folder}", "Make room, or keep none with save=none"):
                 self._write(round, arrays, own, val_accuracy)
-            except OSError as error:
-                reason = error.strerror or str(error)
-                raise UserError(
-                    f"the models in {self.folder} cannot be written ({reason}). Make room, or keep none with save=none"
-                ) from error
 
     def _write(self, round: int, arrays: ArrayRecord, own: Callable[[int], State], val_accuracy: float | None) -> None:
         """Write all into a folder beside, then put it in the place of what is there."""

@@ -161,7 +161,7 @@ def test_a_disk_that_is_full(where: str, blocks: int, tmp_path: Path) -> None:
     )
     assert shown.returncode == 2, shown.stderr
     expected = {
-        "cache": f"error: prepared data could not be written to {cache} (File too large). Name a folder with room",
+        "cache": f"error: prepared data in {cache} cannot be written (File too large). Name a folder with room",
         "gathering": f"error: the images of femnist could not be kept in {scratch} (File too large). Name a folder",
     }
     assert expected[where] in shown.stderr

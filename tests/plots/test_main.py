@@ -101,7 +101,7 @@ def test_what_cannot_be_drawn_is_one_line_and_exit_code_2(
 
 def test_a_folder_that_cannot_be_written_is_a_users_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match=r"figures cannot be written to .*file"):
+    with pytest.raises(UserError, match=r"figures in .*file.* cannot be written"):
         convergence.draw([write_run(tmp_path / "run")], tmp_path / "file")
 
 

@@ -91,7 +91,14 @@ class Round:
         worker.running.append(Running(batch, first, rest))
 
     def lose(self, batch: Batch, error: Exception, retries: int) -> None:
-        """Let a batch whose worker was lost be tried again, or its clients miss the round."""
+        """Let clients whose worker was lost be tried again, or miss the round.
+
+        Nobody knows which of a batch it died of: each is called by itself then, and only one of which a worker dies
+        again has failed. Those that had finished give the same bits once more.
+        """
+        if len(batch.positions) > 1:
+            self.waiting.extend(Batch([position]) for position in batch.positions)
+            return
         batch.failures += 1
         if batch.failures <= retries:
             self.waiting.append(batch)
