@@ -1,26 +1,19 @@
-"""What one command runs: a job, or each of a sweep; anew, or where it was left."""
+"""One run of a command: checked, run to its end or on to it, and reported."""
 
-import dataclasses
-import json
-import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fedpers import checkpoint, figures, progress, server_app
 from fedpers.assembly import check, keeps_state, open_run
 from fedpers.config.build import build
-from fedpers.config.compose import adjust, compose_config, sweep
 from fedpers.config.keys import Config
-from fedpers.errors import FederationError, UserError, writing
+from fedpers.errors import UserError
+from fedpers.locks import held
 from fedpers.results import Run
-from fedpers.results.writer import RunWriter, check_run_directory, run_directory, write_json
+from fedpers.results.writer import RunWriter, check_run_directory
 from fedpers.resume import Standing
-
-SWEEP = "sweep.json"
-"""What a sweep leaves in its folder: every job's configuration, so that it can go on."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +24,15 @@ class Job:
         name: What it is called; a single job is called by its experiment.
         config: Its configuration, `out` included.
         standing: Where it stands, if it goes on.
+        swept: The keys that are swept, and its values of them.
+        is_named_by_time: Whether nobody has said where it writes.
     """
 
     name: str
     config: Config
     standing: Standing | None = None
+    swept: Mapping[str, str] = field(default_factory=dict)
+    is_named_by_time: bool = False
 
     @property
     def folder(self) -> Path:
@@ -90,7 +87,8 @@ class Job:
             writer = RunWriter(self.folder, goes_on_after=after, differences=differences)
             server_app.serve(grid, config, shards, writer, reporter, goes_on_from=snapshot)
 
-        engine.run(config, shards, serve, reporter)
+        with held(self.folder, "the run directory"):
+            engine.run(config, shards, serve, reporter)
 
     def report(self) -> None:
         """Draw its figures, and print its table and the paths of what was written."""
@@ -101,102 +99,3 @@ class Job:
         if others := progress.metric_table(run.summary):
             console.print(others)
         progress.print_paths(console, progress.listing(self.folder))
-
-
-def plan(words: list[str], multirun: bool, config_dir: str | None) -> list[Job]:
-    """Compose every job of a command.
-
-    Raises:
-        UserError: any of them is impossible.
-    """
-    own = {key: value for key, _, value in (word.partition("=") for word in words) if key in ("resume", "resume_force")}
-    overrides = [word for word in words if word.partition("=")[0] not in own]
-    if "resume" in own:
-        return _resumed(Path(own["resume"]), overrides, config_dir, _is_true("resume_force", own))
-    if "resume_force" in own:
-        raise UserError(f"resume_force={own['resume_force']} is of use with resume=RUN only")
-    start, jobs = datetime.now(), []
-    for job in sweep(overrides) if multirun else [overrides]:
-        config = compose_config(job, config_dir)
-        experiment = config.choices["experiment"]
-        folder = run_directory(config, start)
-        name = ",".join(text for text in job if text not in overrides) if multirun else experiment
-        name = name or experiment
-        if multirun:
-            folder = folder / name.replace("/", "-")
-        jobs.append(Job(name, dataclasses.replace(config, out=str(folder))))
-    return list({job.name: job for job in jobs}.values())
-
-
-def _is_true(key: str, values: dict[str, str]) -> bool:
-    text = values.get(key, "false").lower()
-    if text not in ("true", "false"):
-        raise UserError(f"{key}={values[key]} is not possible. Accepted: true or false")
-    return text == "true"
-
-
-def _resumed(folder: Path, overrides: list[str], config_dir: str | None, force: bool) -> list[Job]:
-    """Return the jobs of a run directory or of a sweep's folder, each of which goes on where it was left."""
-    listing = folder / SWEEP
-    if listing.is_file():
-        try:
-            saved = {name: Config.from_dict(values) for name, values in json.loads(listing.read_text()).items()}
-        except (ValueError, AttributeError) as error:
-            raise UserError(f"{listing} is damaged ({error})") from error
-    else:
-        config = Run(folder).config
-        saved = {config.choices.get("experiment", "run"): dataclasses.replace(config, out=str(folder))}
-    jobs = []
-    for name, config in saved.items():
-        if config.plugins and not any(text.startswith("plugins=") for text in overrides):
-            raise UserError(
-                f"{folder} was run with plugins={config.plugins}, whose code would be run. Accepted: the same on the "
-                "command line"
-            )
-        own = folder / Path(str(config.out)).name if listing.is_file() else folder
-        adjusted = dataclasses.replace(adjust(config, overrides, config_dir), out=str(own))
-        jobs.append(Job(name, adjusted, Standing(own, force) if own.exists() else None))
-    return jobs
-
-
-def run_all(jobs: Sequence[Job]) -> dict[str, str]:
-    """Check all jobs, run one after the other, and compare them; return what went wrong, by name.
-
-    Raises:
-        UserError: one of them is impossible, or the only one fails.
-        FederationError: the only one fails.
-    """
-    for job in jobs:
-        job.check()
-    if len(jobs) == 1:
-        _run(jobs[0])
-        return {}
-    folder, failures, done = jobs[0].folder.parent, dict[str, str](), list[Job]()
-    with writing(f"the sweep's folder {folder}", "Name another one with out=DIR"):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / SWEEP, {job.name: dataclasses.asdict(job.config) for job in jobs})
-    for job in jobs:
-        try:
-            _run(job)
-            done.append(job)
-        except (UserError, FederationError) as error:
-            failures[job.name] = str(error)
-            progress.printer(stderr=True).print(f"failed: {job.name}: {error}", markup=False, soft_wrap=True)
-    if done:
-        console, first = progress.printer(), done[0].config
-        console.print(progress.comparison_table({job.name: Run(job.folder).summary for job in done}))
-        runs = [Run(job.folder) for job in done]
-        progress.print_paths(console, figures.draw(runs, folder, first.figures, first.plugins))
-    return failures
-
-
-def _run(job: Job) -> None:
-    logging.getLogger("flwr").setLevel(logging.DEBUG if job.config.debug else logging.ERROR)
-    if job.config.debug:
-        logging.basicConfig(level=logging.DEBUG)
-    if job.is_done:
-        progress.printer(stderr=True).print(f"{job.title}: has ended already, {job.folder}", markup=False)
-    else:
-        with progress.Display(job.title, job.config.rounds, quiet=job.config.quiet) as display:
-            job.run(display)
-    job.report()

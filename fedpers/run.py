@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -12,9 +11,8 @@ from typing import NoReturn
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
-from fedpers import siblings
 from fedpers.arguments import parser
-from fedpers.endings import command, exit_code, listen
+from fedpers.endings import command, exit_code
 from fedpers.errors import FederationError, UserError
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -33,11 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             sys.stdout.write(help_text(options.config_dir) + "\n")
             return OK
-        from fedpers.jobs import plan, run_all
+        from fedpers.conduct import conduct
+        from fedpers.planning import plan
 
-        jobs = plan(options.words, options.multirun, options.config_dir)
-        if failures := run_all(jobs):
-            return _fail(f"{len(failures)} of {len(jobs)} jobs failed: {'; '.join(failures)}", FAILED, debug)
+        planned = plan(options.words, options.multirun, options.config_dir)
+        if failures := conduct(planned):
+            return _fail(f"{len(failures)} of {len(planned.jobs)} jobs failed: {'; '.join(failures)}", FAILED, debug)
         return OK
     except UserError as error:
         return _fail(str(error), USAGE, debug)
@@ -61,13 +60,6 @@ def _fail(message: str, code: int, debug: bool) -> int:
         traceback.print_exc()
     sys.stderr.write(f"error: {message}\n")
     return code
-
-
-def start_worker() -> None:
-    """Prepare a process that makes runs for another one, which ends it: Ctrl-C is left to that one."""
-    siblings.claim()
-    listen()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def as_command() -> NoReturn:

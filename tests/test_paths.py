@@ -19,7 +19,7 @@ from fedpers.config.compose import compose_config, sweep
 from fedpers.config.keys import Config, is_path
 from fedpers.data import __main__ as data
 from fedpers.engines.flower.engine import _toml
-from fedpers.jobs import plan
+from fedpers.planning import plan
 from fedpers.results import Run
 from plots.__main__ import main as plot
 
@@ -125,7 +125,7 @@ def test_every_door(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize("name", NAMES)
 def test_multirun_sweeps_over_other_keys_only(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    jobs = plan([f"out={name}", "seed=0,1"], True, None)
+    jobs = plan([f"out={name}", "seed=0,1"], True, None).jobs
     assert {job.name: job.config.out for job in jobs} == {f"seed={n}": f"{name}/seed={n}" for n in (0, 1)}
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,4 +121,23 @@ class Deadly(Algorithm):
         if (task.client, task.round) == (self.client, 2):
             Path(self.folder, f"died-{os.getpid()}").touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        return super().train(task)
+
+
+@dataclass(frozen=True)
+class Slow(Algorithm):
+    """FedAvg that takes its time.
+
+    Args:
+        seconds: How long each training takes in addition.
+        fails: The seed of a run whose clients fail; None: none do.
+    """
+
+    seconds: float
+    fails: int | None = None
+
+    def train(self, task: Task) -> Update:
+        time.sleep(self.seconds)
+        if task.config.seed == self.fails:
+            raise RuntimeError("the battery is empty")
         return super().train(task)

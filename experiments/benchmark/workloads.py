@@ -58,6 +58,8 @@ class Workload:
             f"local_epochs={self.local_epochs}",
             "lr=0.05",
             "eval_every=0",
+            "checkpoint_every=0",
+            "save=none",
             f"participation={self.num_sampled / self.num_clients}",
             "finetune_epochs=0",
             "figures=[]",

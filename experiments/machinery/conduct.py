@@ -6,6 +6,7 @@ from experiments.machinery import kept, pages
 from experiments.machinery.jobs import Tally, Workshop, listing
 from experiments.machinery.plan import REFERENCE, Plan, choose, distinct, outcomes
 from experiments.machinery.study import Options, Study
+from fedpers.locks import held
 from fedpers.progress import printer
 
 
@@ -23,7 +24,7 @@ def conduct(study: Study, options: Options) -> int:
         old = kept.read(options.folder, study.name, others)
         plan.restrict([p for p in plan.bases if p not in others or p in old.rows or p[1].name == REFERENCE])
     plan.check()
-    with Tally(f"{study.name} ({options.scale})", options.jobs) as tally:
+    with held(options.runs, "the study's folder"), Tally(f"{study.name} ({options.scale})", options.jobs) as tally:
         workshop = Workshop(options.runs, options.jobs, tally, reuse=options.reuse)
         trials = plan.trials(old.rows)
         tried = distinct(job for settings in trials.values() for jobs in settings.values() for job in jobs)

@@ -3,14 +3,9 @@
 import dataclasses
 import json
 import logging
-import multiprocessing
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fedpers.config.keys import Config, identity
-from fedpers.endings import exit_code
 from fedpers.errors import UserError, writing
-from fedpers.guardian import guarded
+from fedpers.pool import DIED, leave, side_by_side
 from fedpers.progress import Bar
 from fedpers.results.writer import write_json
-from fedpers.run import start_worker  # fedpers.run silences Flower's telemetry before Flower is imported
-
-PATIENCE = 5.0
-"""Seconds that a worker process has to end its run in good order."""
 
 
 @dataclass(frozen=True)
@@ -146,33 +136,9 @@ class Workshop:
             for job in jobs:
                 yield job, *execute(job.config.to_json())
             return
-        with _pool(min(self.num_workers, len(jobs))) as pool:
-            futures: dict[Future[tuple[str, float]], Job] = {
-                pool.submit(execute, job.config.to_json()): job for job in jobs
-            }
-            for future in as_completed(futures):
-                try:
-                    yield futures[future], *future.result()
-                except BrokenProcessPool:
-                    yield futures[future], "a worker process died (out of memory?); the same command goes on", 0.0
-
-
-@contextmanager
-def _pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_workers, context, initializer=start_worker)
-    try:
-        with guarded():
-            yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.terminate()  # it writes what its run has finished
-        for process in multiprocessing.active_children():
-            process.join(PATIENCE)
-            process.kill()
-        raise
-    pool.shutdown()
+        by_text = {job.config.to_json(): job for job in jobs}
+        for text, result in side_by_side(execute, by_text, min(self.num_workers, len(jobs))):
+            yield by_text[text], *(result or (DIED, 0.0))
 
 
 def execute(text: str) -> tuple[str, float]:
@@ -195,9 +161,7 @@ def execute(text: str) -> tuple[str, float]:
     except Exception as error:  # one run's failure is not the study's
         return f"{type(error).__name__}: {' '.join(str(error).split())}", time.perf_counter() - start
     except KeyboardInterrupt as error:
-        if multiprocessing.parent_process() is None:
-            raise
-        os._exit(exit_code(error))  # a pool would take it for the run's result, and begin with another
+        leave(error)
     return "", time.perf_counter() - start
 
 

@@ -18,7 +18,7 @@ Simulate personalized federated learning.
   python -m plots RUN [RUN ...] [figures=[...]] [plugins=[...]]             figures over finished runs
 
 Options
-  --multirun, -m      run every combination of comma-separated values
+  --multirun, -m      run every combination of comma-separated values; jobs=N runs N of them at the same time
   --config-dir DIR    a folder with groups of your own (DIR/strategy/mine.yaml)
   --help, -h          this text
 

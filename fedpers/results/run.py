@@ -1,7 +1,7 @@
 """Finished runs, read as tidy tables."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fedpers.config.keys import Config, identity
 from fedpers.errors import UserError, unknown_name
+from fedpers.results.sweeps import read_listing
 from fedpers.results.tables import arrow_schema, read_parquet, read_rows, to_wide
 from fedpers.rows import ALWAYS, Diagnostic, Entry, Row, metric_rank
 
@@ -103,6 +104,14 @@ class Run:
         """One row for each figure that a client, or the server as client -1, reported of a round."""
         return self._table("diagnostics", Diagnostic)
 
+    @cached_property
+    def swept(self) -> dict[str, str]:
+        """The keys that the sweep of this run has varied, but for seed and strategy, and their values here."""
+        members = read_listing(self.folder.parent) or {}
+        mine = (each for each in members.values() if Path(str(each.config.out)).name == self.folder.name)
+        swept: Mapping[str, str] = next((each.swept for each in mine), {})
+        return {key: value for key, value in swept.items() if key not in ("seed", "strategy", "experiment")}
+
     @property
     def label(self) -> str:
         """What figures call this run."""
@@ -187,8 +196,8 @@ def load(path: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     """Read the metric tables of one run, of every run below a directory, or of several of either.
 
     Returns:
-        The columns of `fedpers.rows.Row`, preceded by `run` (its directory), `experiment`, `strategy`,
-        `seed`.
+        The columns of `fedpers.rows.Row`, preceded by `run` (its directory), `experiment`, `strategy`, `seed`, and by
+        the keys that a sweep has varied, under their names and as text (`partition.alpha`).
 
     Raises:
         UserError: a path holds no run.
@@ -198,6 +207,8 @@ def load(path: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     for run in [run for each in paths for run in find_runs(each)]:
         choices = run.config.choices
         frame = run.metrics.copy()
+        for key, value in run.swept.items():
+            frame.insert(0, key, value)
         frame.insert(0, "seed", run.config.seed)
         frame.insert(0, "strategy", choices.get("strategy", ""))
         frame.insert(0, "experiment", choices.get("experiment", ""))
