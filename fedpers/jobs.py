@@ -56,6 +56,8 @@ class Job:
             check_run_directory(self.folder)
         config, shards = open_run(self.config.to_json())
         check(config, shards)
+        if self.standing and self.is_done and (found := self.standing.other_keys(config)):
+            raise self.standing.refusal(found)
         if self.standing and not self.is_done:
             if not keeps_state(config):
                 raise UserError(

@@ -1,7 +1,7 @@
 """A run that goes on: where it stands, and whether what it would go on with is what it was begun with."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,17 +50,12 @@ class Standing:
         Raises:
             UserError: there are more rounds than are asked for, or what differs is not accepted.
         """
-        run = Run(self.folder)
+        run, found = Run(self.folder), self.other_keys(config)
         if config.rounds < self.round:
             raise UserError(
                 f"rounds={config.rounds} is not possible: {self.folder} has {self.round} rounds already. "
                 "Accepted: that many or more"
             )
-        found = [
-            f"{key} was {_short(then)} and is {_short(now)}"
-            for key, then, now in _differing(identity(run.config), identity(config))
-            if key != "rounds"
-        ]
         if config.rounds != run.config.rounds:
             reason = build_algorithm(run.config).bound_to_rounds(run.config)
             if reason:
@@ -78,11 +73,23 @@ class Standing:
             if then.get(key, now[key]) != now[key]
         ]
         if found and self.round and not self.force:
-            raise UserError(
-                f"{self.folder} cannot go on as the run that it is: {'; '.join(found)}. Accepted: the same, or "
-                "resume_force=true, and its manifest will say what differs"
-            )
+            raise self.refusal(found)
         return found
+
+    def other_keys(self, config: Config) -> list[str]:
+        """Return the keys that change results, but for rounds, whose values are not those of the run, in words."""
+        return [
+            f"{key} was {_short(then)} and is {_short(now)}"
+            for key, then, now in _differing(identity(Run(self.folder).config), identity(config))
+            if key != "rounds"
+        ]
+
+    def refusal(self, found: Sequence[str]) -> UserError:
+        """Build the error for what differs."""
+        return UserError(
+            f"{self.folder} cannot go on as the run that it is: {'; '.join(found)}. Accepted: the same, or "
+            "resume_force=true, and its manifest will say what differs"
+        )
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

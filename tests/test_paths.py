@@ -91,7 +91,7 @@ def test_quoted_for_hydra_and_null_are_what_they_were() -> None:
 
 
 def test_which_keys_are_paths() -> None:
-    assert {key for key in Config.__dataclass_fields__ if is_path(key)} == {"out", "cache"}
+    assert {key for key in Config.__dataclass_fields__ if is_path(key)} == {"out", "cache", "init"}
     assert all(is_path(f"dataset.{name}") for name in ("root", "file", "folder", "path"))
     assert not any(map(is_path, ("root", "model.out", "dataset.size", "roots", "~out", "dataset.parts")))
 

@@ -57,6 +57,8 @@ def test_a_run_that_has_ended_is_left_alone(cli) -> None:
     before = {path: path.stat().st_mtime_ns for path in Path("run").rglob("*")}
     code, out, err = cli("resume=run")
     assert (code, "has ended already" in err, "last (2)" in out) == (0, True, True)
+    code, _, err = cli("resume=run", "lr=0.2")
+    assert (code, "run cannot go on as the run that it is: lr was 0.1 and is 0.2" in err) == (2, True)
     assert {path: path.stat().st_mtime_ns for path in Path("run").rglob("*")} == before
 
 
