@@ -35,7 +35,7 @@ Keys of the study
 
 Every other key is passed on to every run, e.g. dataset.root=data; python -m fedpers.run --help lists them.
 A study that was stopped goes on where it was: finished runs with the same configuration, made by the same code, are
-not run again.
+not run again, interrupted ones go on from their checkpoint.
 
 Arms: {arms}
 Runs: {sizes}
