@@ -12,7 +12,7 @@ from fedpers.errors import FederationError, UserError, writing
 from fedpers.jobs import Job
 from fedpers.locks import held
 from fedpers.planning import Plan
-from fedpers.pool import DIED, leave, side_by_side
+from fedpers.pool import DIED, side_by_side
 from fedpers.results import Run
 from fedpers.results.sweeps import Member, write_listing
 from fedpers.sweep import by_setting, terminal_table, write_tables
@@ -110,8 +110,6 @@ def _work(job: Job) -> str:
         job.run(progress.Silent())
     except (UserError, FederationError) as error:
         return str(error)
-    except KeyboardInterrupt as error:
-        leave(error)
     return ""
 
 

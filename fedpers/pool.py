@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from fedpers import siblings
 from fedpers.endings import exit_code, listen
@@ -41,7 +41,7 @@ def side_by_side(function: Callable[[T], R], items: Iterable[T], num_workers: in
                 busy = [worker for worker, _ in running.values()]
                 for worker in (each for each in workers if each not in busy and waiting):
                     item = waiting.pop()
-                    running[worker.submit(function, item)] = worker, item
+                    running[worker.submit(_in_good_order, function, item)] = worker, item
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     worker, item = running.pop(future)
@@ -62,24 +62,27 @@ def _worker() -> ProcessPoolExecutor:
 
 
 def _end(workers: Iterable[ProcessPoolExecutor]) -> None:
-    for worker in workers:
-        worker.shutdown(wait=False, cancel_futures=True)
     for process in multiprocessing.active_children():
         process.terminate()
     for process in multiprocessing.active_children():
         process.join(PATIENCE)
         process.kill()
+    for worker in workers:
+        worker.shutdown(cancel_futures=True)  # its thread ends, now that its process has
 
 
 def start_worker() -> None:
     """Prepare a process that makes runs for another one, which ends it: Ctrl-C is left to that one."""
     siblings.claim()
-    listen()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def leave(error: KeyboardInterrupt) -> NoReturn:
-    """End a worker that was told to; a pool would take that for the run's result, and begin with another."""
-    if multiprocessing.parent_process() is None:
-        raise error
-    os._exit(exit_code(error))
+def _in_good_order(function: Callable[[T], R], item: T) -> R:
+    """Call a function; if this process is told to end meanwhile, it does, once what has to be written is."""
+    listen()
+    try:
+        return function(item)
+    except KeyboardInterrupt as error:
+        os._exit(exit_code(error))  # a pool would take it for the result, and begin with another item
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fedpers.config.keys import Config, identity
 from fedpers.errors import UserError, writing
-from fedpers.pool import DIED, leave, side_by_side
+from fedpers.pool import DIED, side_by_side
 from fedpers.progress import Bar
 from fedpers.results.writer import write_json
 
@@ -160,8 +160,6 @@ def execute(text: str) -> tuple[str, float]:
         shutil.rmtree(folder / checkpoint.FOLDER, ignore_errors=True)
     except Exception as error:  # one run's failure is not the study's
         return f"{type(error).__name__}: {' '.join(str(error).split())}", time.perf_counter() - start
-    except KeyboardInterrupt as error:
-        leave(error)
     return "", time.perf_counter() - start
 
 

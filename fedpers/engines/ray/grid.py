@@ -112,7 +112,7 @@ class RayGrid(SimulatedGrid[Ref]):
         while current.waiting or any(worker.running for worker in self._workers):
             for number in range(AHEAD):
                 for worker in self._workers:
-                    if current.waiting and len(worker.running) <= number:
+                    if current.may_give(worker, number):
                         current.give(worker, self.memories, apart=trains and self._remember)
             for worker in self._wait():
                 self._collect(worker, current)

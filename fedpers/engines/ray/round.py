@@ -23,10 +23,12 @@ class Batch:
 
     Args:
         positions: Their messages' positions in the round.
-        failures: How often a worker died of it, or at least while running it.
+        is_suspect: Whether a worker may have died of it; it is then called alone, on a worker that has nothing else.
+        failures: How often a worker died of it when it was called so.
     """
 
     positions: list[int]
+    is_suspect: bool = False
     failures: int = 0
 
 
@@ -77,6 +79,12 @@ class Round:
         self._common = [ray.put(common)]
         self.has_new_memories = False
 
+    def may_give(self, worker: Worker, ahead: int) -> bool:
+        """Tell whether a worker can be given the next batch: it has at most so many, and no suspect is among them."""
+        if not self.waiting or len(worker.running) > ahead:
+            return False
+        return not worker.running or not (self.waiting[0].is_suspect or worker.running[-1].batch.is_suspect)
+
     def node(self, position: int) -> int:
         """Return the node id that a message is for."""
         return self.messages[position].metadata.dst_node_id
@@ -93,11 +101,11 @@ class Round:
     def lose(self, batch: Batch, error: Exception, retries: int) -> None:
         """Let clients whose worker was lost be tried again, or miss the round.
 
-        Nobody knows which of a batch it died of: each is called by itself then, and only one of which a worker dies
-        again has failed. Those that had finished give the same bits once more.
+        Nobody knows which client it died of: each is called by itself then, and only one of which a worker dies again
+        has failed. Those that had finished give the same bits once more.
         """
-        if len(batch.positions) > 1:
-            self.waiting.extend(Batch([position]) for position in batch.positions)
+        if not batch.is_suspect:
+            self.waiting.extend(Batch([position], is_suspect=True) for position in batch.positions)
             return
         batch.failures += 1
         if batch.failures <= retries:
