@@ -52,7 +52,7 @@ class Job:
 
     def check(self) -> None:
         """Raise a UserError when the job is impossible; nothing has been written yet."""
-        if not self.standing:
+        if not self.standing and not self.is_named_by_time:  # a folder of that name is made, or the next one
             check_run_directory(self.folder)
         config, shards = open_run(self.config.to_json())
         check(config, shards)
