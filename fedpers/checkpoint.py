@@ -6,7 +6,6 @@ of an earlier checkpoint. Every file is written under another name, flushed to t
 checkpoint is there as a whole or not at all. The last two are kept, and the files that they name.
 """
 
-import hashlib
 import json
 import os
 import time
@@ -16,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import safetensors.torch
-
 from fedpers.errors import UserError, writing
-from fedpers.state import take_apart
+from fedpers.scratch import replaced
+from fedpers.state import read_tensors, sha256, size_of, take_apart, to_bytes
 from fedpers.task import State
 
 FOLDER = "checkpoint"
@@ -177,17 +175,15 @@ class Checkpoints:
         for client in new:
             memory, home = clients.memory(client), f"{name}-clients-{number}.safetensors"
             waiting |= {f"{client}|{key}": tensor for key, tensor in memory.items()}
-            self._homes[client] = Home(home, _size(memory), tuple(memory))
+            self._homes[client] = Home(home, size_of(memory), tuple(memory))
             size += self._homes[client].bytes
             if size >= FILE_BYTES or client == new[-1]:
                 self._write_tensors(home, waiting)
                 waiting, size, number = {}, 0, number + 1
 
     def _write_tensors(self, name: str, tensors: State) -> None:
-        # copies, for safetensors refuses tensors that share memory
-        dense = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
-        data = safetensors.torch.save(dense)
-        self._files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": _size(dense)}
+        data = to_bytes(tensors)
+        self._files[name] = {"sha256": sha256(data), "bytes": size_of(tensors)}
         _write(self.folder / name, data)
 
     def _tidy(self) -> None:
@@ -211,7 +207,7 @@ def read(folder: Path) -> Snapshot | None:
     for path in _manifests(folder / FOLDER):
         try:
             found = _manifest(path)
-            files = {name: _read_tensors(path.parent / name, about["sha256"]) for name, about in found["files"].items()}
+            files = {name: read_tensors(path.parent / name, about["sha256"]) for name, about in found["files"].items()}
         except (OSError, ValueError, KeyError) as error:
             damage = damage or f"{path}: {error}"
             continue
@@ -262,17 +258,6 @@ def _homes(found: dict[str, Any]) -> dict[int, Home]:
     }
 
 
-def _size(tensors: State) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-
-
-def _read_tensors(path: Path, digest: str) -> State:
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise ValueError(f"{path.name} is not what was written")
-    return safetensors.torch.load(data)
-
-
 def _writing(folder: Path) -> AbstractContextManager[None]:
     return writing(
         f"the checkpoint in {folder}",
@@ -282,12 +267,10 @@ def _writing(folder: Path) -> AbstractContextManager[None]:
 
 def _write(path: Path, data: bytes) -> None:
     """Write a file so that it is there as a whole or not at all, whatever ends the process or the machine."""
-    scratch = path.with_name(f".{path.name}")
-    with scratch.open("wb") as file:
+    with replaced(path) as scratch, scratch.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    scratch.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -1,4 +1,4 @@
-"""Folders that are being written: what a killed process left of them is removed by the next one that writes there."""
+"""Files and folders that are being written; what a killed process left is removed by the next one that writes there."""
 
 import contextlib
 import shutil
@@ -35,6 +35,14 @@ def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
                 shutil.rmtree(folder, ignore_errors=True)
     finally:
         lock.unlink(missing_ok=True)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Let a file be written under another name, and rename it after the block: it is there as a whole or not at all."""
+    scratch = path.with_name(f".{path.name}")
+    yield scratch
+    scratch.replace(path)
 
 
 def _remove_if_left(lock: Path) -> None:

@@ -5,14 +5,46 @@ these. Its type says how it is put together, so that nothing in a file names cod
 """
 
 import dataclasses
+import hashlib
 import types
 import typing
+from pathlib import Path
 from typing import Any, TypeVar
 
+import safetensors.torch
 from torch import Tensor
 
 T = TypeVar("T")
 PLAIN = (bool, int, float, str, types.NoneType)
+
+
+def size_of(tensors: dict[str, Tensor]) -> int:
+    """Return the bytes that tensors take."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def to_bytes(tensors: dict[str, Tensor]) -> bytes:
+    """Return tensors as a safetensors file holds them; they may share memory, lie anywhere and in any layout."""
+    dense = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    return safetensors.torch.save(dense)
+
+
+def sha256(data: bytes) -> str:
+    """Return the hash by which a file is known again."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_tensors(path: Path, digest: str) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not what was written, by its hash.
+    """
+    data = path.read_bytes()
+    if sha256(data) != digest:
+        raise ValueError(f"{path.name} is not what was written")
+    return safetensors.torch.load(data)
 
 
 def take_apart(state: Any) -> tuple[dict[str, Tensor], Any]:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from fedpers.results import Run, metrics
 from fedpers.results.sweeps import Member
+from fedpers.scratch import replaced
 
 SEED = "seed"
 COLUMNS = ("setting", "seeds", "accuracy", "± 95 %", "worst 10 %", "± 95 %")
@@ -49,9 +50,9 @@ def write_tables(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}", *(f"| {' | '.join(_cells(r))} |" for r in rows)]
     written = []
     for name, content in (("sweep.csv", text.getvalue()), ("sweep.md", "\n".join(lines) + "\n")):
-        scratch = folder / f".{name}"
-        scratch.write_text(content)
-        written.append(scratch.replace(folder / name))
+        with replaced(folder / name) as scratch:
+            scratch.write_text(content)
+        written.append(folder / name)
     return written
 
 

@@ -15,6 +15,7 @@ from experiments.machinery.plan import REFERENCE, Pair
 from experiments.machinery.study import Options, Scale, Study, told
 from experiments.machinery.tuning import Choice
 from fedpers.errors import writing
+from fedpers.scratch import replaced
 
 HEADERS = {
     "accuracy": "accuracy",
@@ -267,9 +268,8 @@ def terminal_table(study: Study, found: Sequence[Row]) -> Table:
 
 
 def _write(path: Path, text: str) -> Path:
-    scratch = path.with_name(f".{path.name}")
     with writing(path, "Name another folder with out=DIR"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(text)
-        scratch.replace(path)
+        with replaced(path) as scratch:
+            scratch.write_text(text)
     return path

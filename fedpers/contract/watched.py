@@ -13,7 +13,7 @@ import torch
 from fedpers.algorithm import Aggregated, Algorithm, Federation, Purpose, Sent, Server, State, Task, Update
 from fedpers.config.keys import Config
 from fedpers.models.staged import Staged
-from fedpers.state import put_together, take_apart
+from fedpers.state import put_together, take_apart, to_bytes
 from fedpers.wire.carrier import BringsStrategy
 
 
@@ -256,8 +256,7 @@ def as_bytes(state: Any) -> bytes:
         tensors, plain = take_apart(state)
     except TypeError as error:
         raise Broken(f"the server's state cannot be kept: {error}") from error
-    dense = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    return json.dumps(plain).encode() + b"\n" + safetensors.torch.save(dense)
+    return json.dumps(plain).encode() + b"\n" + to_bytes(tensors)
 
 
 def rebuilt(state: Any) -> Any:

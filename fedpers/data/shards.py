@@ -13,6 +13,7 @@ A prepared folder is named by a hash of all that determines it, and appears at o
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,6 +81,12 @@ def normalized(pixels: Tensor, labels: Tensor, mean: Tensor, std: Tensor, device
     images = to_device(pixels, device).to(torch.float32)
     mean, std = to_device(mean, device), to_device(std, device)
     return Split(images.sub_(mean).div_(std).permute(0, 3, 1, 2), to_device(labels.clone(), device))
+
+
+def pixel_scale(mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Return each channel's mean and standard deviation, told for pixels from 0 to 1, in units of pixel values."""
+    mean_255, std_255 = (torch.tensor(each, dtype=torch.float32) * 255 for each in (mean, std))
+    return mean_255, std_255
 
 
 class Shards:
@@ -173,8 +180,7 @@ class Shards:
     @cached_property
     def _scale(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel, in units of pixel values."""
-        mean, std = (torch.tensor(self.manifest[key], dtype=torch.float32) * 255 for key in ("mean", "std"))
-        return mean, std
+        return pixel_scale(self.manifest["mean"], self.manifest["std"])
 
 
 def _map(path: Path) -> Tensor:

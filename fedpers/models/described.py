@@ -19,7 +19,16 @@ from fedpers.config.build import resolve
 from fedpers.models.staged import Staged
 from fedpers.task import State
 
+FOLDER = "models"
+LISTING = "model.json"
+FORMAT = 1
+
 PLAIN = (bool, int, float, str, types.NoneType)
+
+
+def file_of(client: int | str) -> str:
+    """Return the name of the file that holds a model's tensors: of a client, by its number, or "global"."""
+    return f"client-{client:05d}.safetensors" if isinstance(client, int) else f"{client}.safetensors"
 
 
 @runtime_checkable

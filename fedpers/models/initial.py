@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 
 from fedpers.errors import UserError, unknown_name
+from fedpers.models.described import FOLDER, file_of
 from fedpers.models.staged import Staged
 
 
@@ -20,11 +21,11 @@ def weights_file(init: str) -> Path:
     path = Path(init).expanduser()
     if not path.is_dir():
         return path
-    found = path / "models" / "global.safetensors"
+    found = path / FOLDER / file_of("global")
     if not found.is_file():
         raise UserError(
             f"init={init}: the run has kept no global model ({found}). Accepted: a file of weights, such as "
-            f"{path / 'models' / 'client-00000.safetensors'}, or a run of a strategy that has one, with save=last"
+            f"{path / FOLDER / file_of(0)}, or a run of a strategy that has one, with save=last"
         )
     return found
 

@@ -1,6 +1,5 @@
 """Models that a run has kept, ready to be used: `fedpers.results.Run(RUN).model(3).classify("cat.png")`."""
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,24 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from PIL import Image
 from torch import Tensor
 
 from fedpers.config.build import build
+from fedpers.data.shards import normalized, pixel_scale
+from fedpers.device import CPU
 from fedpers.errors import UserError
-from fedpers.models.described import rebuild
+from fedpers.models.described import FOLDER, FORMAT, LISTING, file_of, rebuild
 from fedpers.models.staged import Staged
-
-FOLDER = "models"
-LISTING = "model.json"
-FORMAT = 1
-
-
-def file_of(client: int | str) -> str:
-    """Return the name of the file that holds a model's tensors."""
-    return f"client-{client:05d}.safetensors" if isinstance(client, int) else f"{client}.safetensors"
+from fedpers.state import read_tensors
 
 
 @dataclass(frozen=True)
@@ -61,9 +53,8 @@ class Deployed:
         image = image.convert("RGB" if channels == 3 else "L")
         if image.size != (width, height):
             image = image.resize((width, height), Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(image)).reshape(1, height, width, channels).to(torch.float32)
-        mean, std = (torch.tensor(each, dtype=torch.float32) * 255 for each in (self.mean, self.std))
-        return pixels.sub_(mean).div_(std).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(np.array(image)).reshape(1, height, width, channels)
+        return normalized(pixels, torch.zeros(1, dtype=torch.int64), *pixel_scale(self.mean, self.std), CPU).inputs
 
     @torch.no_grad()
     def probabilities(self, image: "str | Path | Image.Image") -> Tensor:
@@ -100,15 +91,15 @@ def load_model(folder: Path, client: int | str, plugins: Iterable[str] = ()) -> 
         raise UserError(f"the model of client {client} could not be kept: {about['error']}")
     path = folder / FOLDER / file_of(client)
     try:
-        data = path.read_bytes()
+        tensors = read_tensors(path, about["sha256"])
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
-    if hashlib.sha256(data).hexdigest() != about["sha256"]:
-        raise UserError(f"{path} is damaged: it is not what was written")
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: it is not what was written") from error
     specs, shape = listing["models"], tuple(listing["shape"])
     spec = specs[client % len(specs) if isinstance(client, int) else 0]
     base = build(spec, "model", plugins=plugins, shape=shape, num_classes=listing["num_classes"])
-    model = rebuild(about["stages"], safetensors.torch.load(data), base, plugins)
+    model = rebuild(about["stages"], tensors, base, plugins)
     return Deployed(model, shape, tuple(listing["mean"]), tuple(listing["std"]), listing["round"])
 
 

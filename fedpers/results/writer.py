@@ -21,6 +21,7 @@ from fedpers.config.keys import Config
 from fedpers.errors import UserError, cannot_write, writing
 from fedpers.results.tables import arrow_schema
 from fedpers.rows import Diagnostic, Entry, Row
+from fedpers.scratch import replaced
 
 TABLES = ("metrics", "traffic", "diagnostics")
 """Folders of tables, a file a round."""
@@ -88,10 +89,8 @@ class RunWriter:
 
     def copy(self, path: Path) -> None:
         """Keep a copy of a file."""
-        scratch = self.folder / f".{path.name}"
-        with self._writing():
+        with self._writing(), replaced(self.folder / path.name) as scratch:
             shutil.copyfile(path, scratch)
-            scratch.replace(self.folder / path.name)
 
     def write_round(
         self, round: int, rows: Sequence[Row], entries: Sequence[Entry], diagnostics: Sequence[Diagnostic] = ()
@@ -112,20 +111,18 @@ class RunWriter:
 
     def _write_table(self, table: str, round: int, rows: Sequence[Any], row: type) -> None:
         path = self.folder / table / f"round-{round:05d}.parquet"
-        scratch = path.with_name(f".{path.name}")
         columns = pa.table(
             {field.name: [getattr(each, field.name) for each in rows] for field in dataclasses.fields(row)},
             schema=arrow_schema(row),
         )
-        pq.write_table(columns, scratch)
-        scratch.replace(path)
+        with replaced(path) as scratch:
+            pq.write_table(columns, scratch)
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file under another name and rename it."""
-    scratch = path.with_name(f".{path.name}")
-    scratch.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-    scratch.replace(path)
+    with replaced(path) as scratch:
+        scratch.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def run_directory(config: Config, start: datetime) -> Path:

@@ -5,15 +5,14 @@ models/client-00003.safetensors     the tensors of client 3's model
 models/global.safetensors           those of the global model, where there is one
 """
 
-import hashlib
 import json
 import math
 import shutil
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 from flwr.app import ArrayRecord, ConfigRecord, MessageType
 from flwr.serverapp import Grid
 
@@ -22,7 +21,9 @@ from fedpers.assembly import model_specs
 from fedpers.config.keys import Config
 from fedpers.data.shards import Shards
 from fedpers.errors import writing
-from fedpers.results.models import FOLDER, FORMAT, LISTING, file_of
+from fedpers.models.described import FOLDER, FORMAT, LISTING, file_of
+from fedpers.models.staged import Staged
+from fedpers.state import sha256, size_of, to_bytes
 from fedpers.wire import records
 from fedpers.wire.carrier import messages
 
@@ -51,12 +52,17 @@ class Export:
         """Decide what is to be kept."""
         self.folder, self._config, self._shards = folder / FOLDER, config, shards
         self._federation, self._nodes, self._grid = federation, nodes, grid
-        own_machines = config.engine.get("superlink") is None  # from others nothing personal is fetched unasked
-        size = sum(tensor.numel() * tensor.element_size() for tensor in federation.model().state_dict().values())
-        small = size * len(nodes) < LIMIT
-        self.what = ("last" if small and own_machines else "none") if config.save == "auto" else config.save
+        self.what = config.save
+        if config.save == "auto":
+            own_machines = config.engine.get("superlink") is None  # from others nothing personal is fetched unasked
+            small = size_of(self._base.state_dict()) * len(nodes) < LIMIT
+            self.what = "last" if small and own_machines else "none"
         kept = self.folder / LISTING  # of a run that goes on
         self._best = json.loads(kept.read_text()).get("val_accuracy") or -math.inf if kept.is_file() else -math.inf
+
+    @cached_property
+    def _base(self) -> Staged:
+        return self._federation.model()
 
     def after_round(
         self, round: int, arrays: ArrayRecord, own: Callable[[int], State], val_accuracy: float | None
@@ -72,10 +78,10 @@ class Export:
         Raises:
             UserError: the disk is full, or the folder cannot be written.
         """
-        is_best = self.what == "best" and val_accuracy is not None and val_accuracy > self._best
-        if is_best and val_accuracy is not None:
-            self._best = val_accuracy
-        if is_best or (self.what == "last" and round == self._config.rounds):
+        is_due = self.what == "last" and round == self._config.rounds
+        if self.what == "best" and val_accuracy is not None and val_accuracy > self._best:
+            self._best, is_due = val_accuracy, True
+        if is_due:
             with writing(f"the models in {self.folder}", "Make room, or keep none with save=none"):
                 self._write(round, arrays, own, val_accuracy)
 
@@ -101,8 +107,8 @@ class Export:
         for start in range(0, len(clients), TOGETHER):
             listing["clients"] |= self._write_clients(scratch, round, arrays, own, clients[start : start + TOGETHER])
         shared = records.from_record(arrays)
-        if self._federation.model().state_dict().keys() <= shared.keys():
-            stages = [[name, {"stage": name}] for name, _ in self._federation.model().named_children()]
+        if self._base.state_dict().keys() <= shared.keys():
+            stages = [[name, {"stage": name}] for name in self._base.stage_names]
             listing["global"] = {"stages": stages, **_save(scratch / file_of("global"), shared)}
         (scratch / LISTING).write_text(json.dumps(listing, indent=1) + "\n")
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -127,6 +133,6 @@ class Export:
 
 
 def _save(path: Path, tensors: State) -> dict[str, str]:
-    data = safetensors.torch.save({key: tensor.contiguous().clone() for key, tensor in tensors.items()})
+    data = to_bytes(tensors)
     path.write_bytes(data)
-    return {"sha256": hashlib.sha256(data).hexdigest()}
+    return {"sha256": sha256(data)}
