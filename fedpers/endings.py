@@ -4,6 +4,7 @@ SIGTERM and SIGHUP do what Ctrl-C does: they raise in the main thread, so that e
 is passed. A shell then sees 128 and the signal's number: 130, 143, 129.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -12,6 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
+
+CLIENT_THREAD = "fedpers client"
+"""The name of threads that clients run in."""
 
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -53,6 +57,33 @@ def keeping_signals() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def within(seconds: float, key: str) -> Iterator[None]:
+    """Bound a block in which a library may wait for ever; outside the main thread, and on Windows, it is not bounded.
+
+    Args:
+        seconds: How long it may take.
+        key: The key of the configuration that says so.
+
+    Raises:
+        TimeoutError: it has taken longer.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def ring(_number: int, _frame: FrameType | None) -> None:
+        raise TimeoutError(f"nothing after {seconds:g} seconds, see {key}")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def _stop(number: int, _frame: FrameType | None) -> None:
     raise Stopped(number)
 
@@ -60,7 +91,8 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 def command(main: Callable[[], int]) -> NoReturn:
     """Run a command as this process, and end it with the command's exit code.
 
-    A thread that hangs in a client keeps nobody waiting who has asked for the end.
+    A thread in which a client hangs keeps nobody waiting: neither who has asked for the end, nor, once it was given up,
+    who has the results. Python itself would wait, or take the ground away from under it.
     """
     listen()
     try:
@@ -68,7 +100,8 @@ def command(main: Callable[[], int]) -> NoReturn:
     except KeyboardInterrupt as error:
         sys.stderr.write("stopped\n")
         code = exit_code(error)
-    if code > 128 and any(not each.daemon for each in threading.enumerate() if each is not threading.main_thread()):
+    if code > 128 or any(each.name == CLIENT_THREAD for each in threading.enumerate()):
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -34,6 +34,16 @@ class Hanging(FedAvg):
         if task.round == 2:
             sleep()
         return super().train(task)
+class OneHanging(FedAvg):
+    def train(self, task):
+        if (task.round, task.client) == (2, 1):
+            sleep()
+        return super().train(task)
+class Scoring(FedAvg):
+    def personalize(self, task):
+        if task.round == 2:
+            sleep()
+        return super().personalize(task)
 """
 
 
@@ -126,6 +136,27 @@ def test_a_client_that_hangs_keeps_nobody_waiting(tmp_path: Path) -> None:
     process = command(tmp_path, *words, *SLEEPY, "strategy=fedavg", "strategy._target_=sleepy.Hanging", "rounds=3")
     wait_for((tmp_path / "here").exists, process)
     assert stop(process, signal.SIGINT, tmp_path).endswith(MESSAGE)
+    assert (tmp_path / "run/checkpoint/round-00001.json").is_file()
+
+
+@pytest.mark.slow
+def test_a_client_that_is_given_up_does_not_keep_the_command_from_its_end(tmp_path: Path) -> None:
+    words = [text for text in SMALL if not text.startswith("strategy")]
+    hanging = ["strategy=fedavg", "strategy._target_=sleepy.OneHanging", "rounds=3", "engine.client_timeout=3"]
+    process = command(tmp_path, *words, *SLEEPY, *hanging)
+    wait_for((tmp_path / "here").exists, process)
+    _, err = process.communicate(timeout=30)  # it would hang for 60 seconds
+    assert process.returncode == 0, err
+    assert (tmp_path / "run/summary.json").is_file()
+
+
+@pytest.mark.slow
+def test_while_clients_are_scored(tmp_path: Path) -> None:
+    """Their training is lost with the round, as a round that is not scored is not finished."""
+    words = [text for text in SMALL if not text.startswith("strategy")]
+    process = command(tmp_path, *words, *SLEEPY, "strategy=fedavg", "strategy._target_=sleepy.Scoring", "eval_every=1")
+    wait_for((tmp_path / "here").exists, process)
+    assert stop(process, signal.SIGTERM, tmp_path).endswith(MESSAGE)
     assert (tmp_path / "run/checkpoint/round-00001.json").is_file()
 
 

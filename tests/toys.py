@@ -106,6 +106,25 @@ class Unkept(Algorithm):
 
 
 @dataclass(frozen=True)
+class Hanging(Algorithm):
+    """FedAvg in which one client hangs in one round, for longer than any test waits.
+
+    Args:
+        client: The client.
+        round: The round.
+    """
+
+    client: int
+    round: int
+
+    def train(self, task: Task) -> Update:
+        """Hang, or train."""
+        if (task.client, task.round) == (self.client, self.round):
+            time.sleep(300)
+        return super().train(task)
+
+
+@dataclass(frozen=True)
 class Deadly(Algorithm):
     """FedAvg in which a client kills the process that trains it, in round 2.
 

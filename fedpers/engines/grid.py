@@ -74,6 +74,17 @@ def failure(message: Message, reason: str) -> Message:
     return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
 
 
+def late(client_timeout: float | None) -> str:
+    """Return why a client failed that has taken too long."""
+    return f"no answer after {client_timeout:g} seconds (engine.client_timeout)"
+
+
+def check_client_timeout(seconds: float | None) -> None:
+    """Raise a UserError unless so many seconds can be waited for a client."""
+    if seconds is not None and not seconds > 0:
+        raise UserError(f"engine.client_timeout={seconds} is not possible. Accepted: seconds above 0, or null")
+
+
 Held = TypeVar("Held")
 """How an engine holds a client's memory: itself, or a reference to it."""
 

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -12,10 +11,14 @@ from flwr.serverapp import Grid
 from fedpers import client_app
 from fedpers.config.keys import Config
 from fedpers.data.shards import Shards
-from fedpers.engines.grid import App, Caller, SimulatedGrid
+from fedpers.engines.crew import Crew
+from fedpers.engines.grid import App, Caller, SimulatedGrid, check_client_timeout, failure, late
 from fedpers.errors import UserError
 from fedpers.progress import Reporter
 from fedpers.wire import records
+
+Answer = tuple[Message, RecordDict | None]
+"""A client's reply and its new memory, if that has changed."""
 
 
 class LocalGrid(SimulatedGrid[RecordDict]):
@@ -26,28 +29,40 @@ class LocalGrid(SimulatedGrid[RecordDict]):
         num_clients: Number of clients; their partition ids are 0 ... num_clients - 1.
         run_config: What clients find in `context.run_config`.
         num_threads: Clients that run at the same time.
+        client_timeout: Seconds that a client may take for an answer; None for as long as it wants.
     """
 
-    def __init__(self, app: App, num_clients: int, run_config: records.RunConfig, num_threads: int = 1) -> None:
+    def __init__(
+        self,
+        app: App,
+        num_clients: int,
+        run_config: records.RunConfig,
+        num_threads: int = 1,
+        client_timeout: float | None = None,
+    ) -> None:
         """Register the clients and start the threads."""
         super().__init__(num_clients)
         self._caller = Caller(app, num_clients, run_config)
-        self._pool = ThreadPoolExecutor(num_threads, "client")
+        self._crew = Crew(num_threads, client_timeout)
+        self._timeout = client_timeout
 
     def close(self, *, wait: bool = True) -> None:
         """Stop the threads, after the clients that are running unless nobody is to wait for them."""
-        self._pool.shutdown(wait=wait, cancel_futures=True)
+        self._crew.close(wait=wait)
 
     def answer(self, messages: list[Message]) -> list[Message]:
         """Run the clients that these messages call and return their replies, in the messages' order."""
-        return list(self._pool.map(self._call, messages))
+        answers = self._crew.map(self._call, messages, self._late)
+        for message, (_, memory) in zip(messages, answers, strict=True):
+            if memory is not None:
+                self.memories[message.metadata.dst_node_id] = memory
+        return [reply for reply, _ in answers]
 
-    def _call(self, message: Message) -> Message:
-        node_id = message.metadata.dst_node_id
-        reply, memory = self._caller.call(message, self.memories[node_id])
-        if memory is not None:
-            self.memories[node_id] = memory
-        return reply
+    def _call(self, message: Message) -> Answer:
+        return self._caller.call(message, self.memories[message.metadata.dst_node_id])
+
+    def _late(self, message: Message) -> Answer:
+        return failure(message, late(self._timeout)), None
 
     def hold(self, memory: RecordDict) -> RecordDict:
         """Hold a memory itself."""
@@ -64,12 +79,16 @@ class LocalEngine:
 
     Args:
         num_threads: Clients that train at the same time.
+        client_timeout: Seconds that a client may take for an answer, training or scoring; None for as long as it wants.
+            The thread of one that takes longer is given up, and ends with the process at the latest.
     """
 
     num_threads: int
+    client_timeout: float | None
 
     def __post_init__(self) -> None:
-        """Check the number of threads."""
+        """Check ranges."""
+        check_client_timeout(self.client_timeout)
         if self.num_threads < 1:
             raise UserError(f"engine.num_threads={self.num_threads} is not possible. Accepted: at least 1")
 
@@ -77,7 +96,7 @@ class LocalEngine:
         """Call `serve` with a Grid of the clients that the prepared data has."""
         limit_torch_threads()
         run_config = client_app.run_config(config, shards)
-        grid = LocalGrid(client_app.app, shards.num_clients, run_config, self.num_threads)
+        grid = LocalGrid(client_app.app, shards.num_clients, run_config, self.num_threads, self.client_timeout)
         try:
             serve(grid)
         except KeyboardInterrupt:

@@ -1,16 +1,19 @@
 """The in-process Grid: Flower's own strategies run on it as they are; memory, failures, order of replies."""
 
 import random
+import threading
 
 import pytest
 import torch
-from federations import metric_files
+from federations import metric_files, serve
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAdam, FedAvg, Krum
 
 from fedpers import assembly, client_app
+from fedpers.endings import CLIENT_THREAD
 from fedpers.engines.local import LocalGrid
 from fedpers.errors import FederationError, UserError
+from fedpers.results import Run
 from fedpers.wire import records
 from fedpers.wire.ledger import Ledger
 from fedpers.wire.roll_call import roll_call
@@ -117,3 +120,60 @@ def test_a_failing_client_is_the_same_loss_on_any_number_of_threads(federate) ->
 def test_number_of_threads_is_checked(federate) -> None:
     with pytest.raises(UserError, match=r"engine\.num_threads=0"):
         federate("engine.num_threads=0")
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_a_client_that_hangs_costs_what_one_that_raises_does(num_threads: int, federate) -> None:  # type: ignore[no-untyped-def]
+    def run(toy: str, *more: str) -> Run:
+        strategy = ("strategy=fedavg", f"strategy._target_=toys.{toy}", "+strategy.client=2", "+strategy.round=2")
+        return federate("plugins=[toys]", *strategy, f"engine.num_threads={num_threads}", *more)
+
+    found = run("Hanging", "engine.client_timeout=2")
+    assert metric_files(found) == metric_files(run("Failing"))
+    errors = found.traffic[found.traffic.kind == "error"]
+    assert [(row.round, row.client) for row in errors.itertuples()] == [(2, 2)]
+    assert errors.error.iloc[0] == "no answer after 2 seconds (engine.client_timeout)"
+
+
+def test_what_comes_too_late_is_not_remembered() -> None:
+    before = set(threading.enumerate())
+    hanging, go_on = [1], threading.Event()
+
+    def slow(message: Message, context: Context) -> Message:
+        if context.node_config["partition-id"] in hanging:
+            hanging.clear()
+            go_on.wait(60)
+        return counting(message, context)
+
+    grid = LocalGrid(slow, 3, {}, num_threads=1, client_timeout=0.2)
+    assert [reply.has_error() for reply in call(grid, -1, [1, 2, 3])] == [False, True, False]
+    threads = set(threading.enumerate()) - before
+    assert {each.name for each in threads} == {CLIENT_THREAD}
+    assert len(threads) == 2  # one that is given up, one in its place
+    go_on.set()
+    for thread in threads:
+        thread.join(1.0)
+    assert sum(each.is_alive() for each in threads) == 1  # which waits for the next round
+    assert [reply.content["metrics"]["n"] for reply in call(grid, -1, [1, 2, 3])] == [2, 1, 2]
+    grid.close()
+    assert not any(each.is_alive() for each in threads)
+
+
+def test_an_error_ends_the_round_at_once() -> None:
+    called = []
+
+    def impossible(message: Message, context: Context) -> Message:
+        called.append(context.node_id)
+        raise UserError("no")
+
+    grid = LocalGrid(impossible, 50, {}, num_threads=1)
+    with pytest.raises(UserError, match=r"^no$"):
+        call(grid, -1, list(range(1, 51)))
+    grid.close()
+    assert called == [1]
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan"])
+def test_seconds_that_nobody_can_wait(seconds: str, config) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UserError, match=r"engine.client_timeout=.* is not possible. Accepted: seconds above 0, or nu"):
+        serve(config(f"engine.client_timeout={seconds}"))

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -96,6 +97,23 @@ def test_a_client_of_which_a_worker_dies_is_the_only_one_lost(retries: int, conf
 
 
 @pytest.mark.slow
+def test_a_client_that_hangs_costs_what_one_that_raises_does(config, federate, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """It hangs in the middle of a batch; it is not called a third time, whatever `retries` says."""
+
+    def toy(name: str) -> tuple[str, ...]:
+        strategy = ("strategy=fedavg", f"strategy._target_=toys.{name}", "+strategy.client=2", "+strategy.round=2")
+        return ("plugins=[toys]", "partition.num_clients=8", *strategy)
+
+    start = time.monotonic()
+    found = on_ray(config, tmp_path, *toy("Hanging"), "engine.client_timeout=5", "engine.retries=9")
+    assert metric_files(found) == metric_files(federate(*toy("Failing")))
+    errors = found.traffic[found.traffic.kind == "error"]
+    assert [(row.round, row.client) for row in errors.itertuples()] == [(2, 2)]
+    assert errors.error.iloc[0] == "no answer after 5 seconds (engine.client_timeout)"
+    assert time.monotonic() - start < 60
+
+
+@pytest.mark.slow
 def test_a_dead_worker_costs_its_clients_one_round(config, tmp_path) -> None:  # type: ignore[no-untyped-def]
     run = on_ray(config, tmp_path, "strategy=fedper", wrap=Killing)
     errors = run.traffic[run.traffic.kind == "error"]
@@ -119,6 +137,7 @@ def test_retries_make_a_dead_worker_cost_nothing(config, federate, tmp_path) -> 
         ("engine.num_workers=0", "engine.num_workers=0 is not possible"),
         ("engine.retries=-1", "engine.retries=-1 is not possible"),
         ("engine.start_timeout=0", "engine.start_timeout=0"),
+        ("engine.client_timeout=0", "engine.client_timeout=0.0 is not possible"),
         ("engine.resources.num_cpus=-1", "engine.resources.num_cpus=-1"),
         ("engine.resources.num_cpus=0", "reserves nothing"),
         ("engine.resources.num_gpus=64", "needs more than there is"),
@@ -133,9 +152,34 @@ def test_a_cluster_that_is_not_there() -> None:
     import ray
 
     ray.shutdown()
-    engine = RayEngine(1, {"num_cpus": 1.0}, "127.0.0.1:1", 0, 60.0)
+    engine = RayEngine(1, {"num_cpus": 1.0}, "127.0.0.1:1", 0, None, 60.0)
     with pytest.raises(UserError, match=r"engine.address=127.0.0.1:1: no Ray cluster was found"):
         engine._connect(debug=False)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        (
+            None,
+            r"engine=ray: Ray could not be started \(nothing after 0.5 seconds, see engine.start_timeout\). Accepted",
+        ),
+        (
+            "auto",
+            r"engine.address=auto: no Ray cluster was found there \(nothing after 0.5 seconds, see engine.start_ti",
+        ),
+    ],
+)
+def test_a_ray_that_hangs_while_it_starts(address: str | None, message: str, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    import ray
+
+    ray.shutdown()
+    monkeypatch.setattr(ray, "init", lambda **_: time.sleep(60))
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(UserError, match=message):
+        RayEngine(1, {"num_cpus": 1.0}, address, 0, None, 0.5)._connect(debug=False)
+    assert signal.getsignal(signal.SIGALRM) == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 @pytest.mark.slow
@@ -162,7 +206,11 @@ def test_two_nodes_of_a_cluster(config, federate, tmp_path) -> None:  # type: ig
     assert metric_files(run) == metric_files(federate("strategy=fedper"))
 
 
-def test_workers_that_cannot_start_end_the_run(config, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_workers_that_cannot_start_end_the_run(config) -> None:  # type: ignore[no-untyped-def]
+    import ray
+
+    RayEngine(2, {"num_cpus": 0.5}, None, 0, None, 60.0)._connect(debug=False)  # only the workers are late
+    assert ray.is_initialized()
     composed = config(*ON_RAY, "engine.start_timeout=0.001")
     with pytest.raises(FederationError, match=r"no Ray worker could be started.*engine.start_timeout"):
         serve(dataclasses.replace(composed, out=f"{composed.out}-late"))

@@ -15,7 +15,8 @@ from fedpers import client_app
 from fedpers.config.keys import Config
 from fedpers.data.shards import Shards
 from fedpers.device import check_reserved
-from fedpers.endings import keeping_signals
+from fedpers.endings import keeping_signals, within
+from fedpers.engines.grid import check_client_timeout
 from fedpers.engines.local import limit_torch_threads
 from fedpers.errors import UserError
 from fedpers.guardian import guarded
@@ -34,13 +35,16 @@ class RayEngine:
         resources: What each actor reserves: `num_cpus`, `num_gpus`, and custom resources of a cluster by name.
         address: None for a Ray of its own on this machine, otherwise that of a cluster: `auto` or `ray://HOST:PORT`.
         retries: Times that clients are called again whose actor died; 0 lets them miss the round.
-        start_timeout: Seconds to wait for the actors.
+        client_timeout: Seconds that a client may take for an answer, training or scoring; None for as long as it wants.
+            The actor of one that takes longer ends itself, and another one takes its place.
+        start_timeout: Seconds to wait for Ray, and again for the actors.
     """
 
     num_workers: int | None
     resources: dict[str, float]
     address: str | None
     retries: int
+    client_timeout: float | None
     start_timeout: float
 
     def __post_init__(self) -> None:
@@ -49,6 +53,7 @@ class RayEngine:
             raise UserError(f"engine.num_workers={self.num_workers} is not possible. Accepted: at least 1, or null")
         if self.retries < 0:
             raise UserError(f"engine.retries={self.retries} is not possible. Accepted: at least 0")
+        check_client_timeout(self.client_timeout)
         if not self.start_timeout > 0:
             raise UserError(f"engine.start_timeout={self.start_timeout} is not possible. Accepted: seconds above 0")
         for name, amount in self.resources.items():
@@ -73,9 +78,10 @@ class RayEngine:
         grid = RayGrid(
             client_app.run_config(config, shards),
             shards.sizes.tolist(),
-            lambda run_config, num_clients: self._actor().remote(run_config, num_clients, sys.path, config.debug),
+            lambda *run: self._actor().remote(*run, sys.path, config.debug, self.client_timeout),
             self._count_workers(),
             self.retries,
+            self.client_timeout,
             self.start_timeout,
         )
         try:
@@ -98,9 +104,10 @@ class RayEngine:
             wanted = int(-(-(self.num_workers or 1) * self.resources.get("num_cpus", 0) // 1))
             num_cpus = max(wanted, len(os.sched_getaffinity(0)))
             try:
-                with guarded():
+                with guarded(), within(self.start_timeout, "engine.start_timeout"):
                     ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
             except Exception as error:  # of many kinds: no room, no ports, a path that is too long
+                ray.shutdown()  # of what has been started
                 folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
                 raise UserError(
                     f"engine=ray: Ray could not be started ({' '.join(str(error).split())}). Accepted: a folder for "
@@ -109,7 +116,8 @@ class RayEngine:
             return
         try:
             _knock(self.address)
-            ray.init(address=self.address, **quiet)
+            with within(self.start_timeout, "engine.start_timeout"):
+                ray.init(address=self.address, **quiet)
         except (OSError, ValueError) as error:
             raise UserError(
                 f"engine.address={self.address}: no Ray cluster was found there ({' '.join(str(error).split())}). "

@@ -46,6 +46,7 @@ class RayGrid(SimulatedGrid[Ref]):
         start: Starts an actor.
         num_workers: Number of actors.
         retries: Times that a batch is called again when its worker died.
+        client_timeout: Seconds that a client may take for an answer; None for as long as it wants.
         start_timeout: Seconds to wait for the actors.
 
     Raises:
@@ -60,12 +61,13 @@ class RayGrid(SimulatedGrid[Ref]):
         start: Callable[[records.RunConfig, int], Any],
         num_workers: int,
         retries: int,
+        client_timeout: float | None,
         start_timeout: float,
     ) -> None:
         """Start the workers and wait for them."""
         super().__init__(len(sizes))
         self._sizes = dict(enumerate(sizes, start=1))  # by node id
-        self._retries, self._timeout = retries, start_timeout
+        self._retries, self._client_timeout, self._timeout = retries, client_timeout, start_timeout
         self._new = lambda: Worker(start(run_config, len(sizes)))
         self._remember = True  # until a training round shows that clients have nothing to remember
         self._pace = 1.0  # seconds of a worker for one unit of weight; learnt
@@ -167,7 +169,7 @@ class RayGrid(SimulatedGrid[Ref]):
                 found = cast(list[Answer] | UserError, ray.get(running.replies))
             except exceptions.RayError as error:
                 log.debug("a batch of %d clients was lost", len(running.batch.positions), exc_info=error)
-                round.lose(running.batch, error, self._retries)
+                round.lose(running, error, self._retries, self._client_timeout)
                 if isinstance(error, exceptions.RayActorError):
                     self._replace(worker, round)
                 continue

@@ -1,15 +1,16 @@
 """A round on Ray: messages made fit for travel, clients dealt to batches, batches on their way to replies."""
 
 import heapq
+import time
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 from flwr.app import ArrayRecord, Message, RecordDict
 
-from fedpers.engines.grid import Memories, failure
+from fedpers.engines.grid import Memories, failure, late
 from fedpers.engines.ray.worker import Call
 from fedpers.wire.records import select
 
@@ -40,11 +41,13 @@ class Running:
         batch: The batch.
         replies: Reference to the replies.
         states: References to the clients' new memories, if they are returned apart.
+        since: When the worker was given it, in seconds of a monotonic clock.
     """
 
     batch: Batch
     replies: Ref
     states: list[Ref]
+    since: float = field(default_factory=time.monotonic)
 
 
 class Worker:
@@ -98,20 +101,24 @@ class Round:
         first, *rest = found if apart else [found]
         worker.running.append(Running(batch, first, rest))
 
-    def lose(self, batch: Batch, error: Exception, retries: int) -> None:
+    def lose(self, running: Running, error: Exception, retries: int, client_timeout: float | None) -> None:
         """Let clients whose worker was lost be tried again, or miss the round.
 
         Nobody knows which client it died of: each is called by itself then, and only one of which a worker dies again
-        has failed. Those that had finished give the same bits once more.
+        has failed. Those that had finished give the same bits once more. A worker ends itself when a client hangs.
         """
+        batch = running.batch
         if not batch.is_suspect:
             self.waiting.extend(Batch([position], is_suspect=True) for position in batch.positions)
             return
         batch.failures += 1
-        if batch.failures <= retries:
+        hangs = client_timeout is not None and time.monotonic() - running.since >= client_timeout
+        if batch.failures <= retries and not hangs:
             self.waiting.append(batch)
             return
         reason = f"the Ray worker process that ran the client was lost ({type(error).__name__})"
+        if hangs:
+            reason = late(client_timeout)
         for position in batch.positions:
             self.replies[position] = failure(self.messages[position], reason)
 

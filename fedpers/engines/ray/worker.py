@@ -1,8 +1,11 @@
 """What runs in a Ray worker process: calls of many clients, and the memory that they leave in the object store."""
 
+import faulthandler
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,9 +67,17 @@ class RayWorker:
         num_clients: Number of clients in the federation.
         path: Where the driver finds modules, plugins among them.
         debug: Whether to log what clients raise.
+        client_timeout: Seconds that a client may take for an answer; None for as long as it wants.
     """
 
-    def __init__(self, run_config: records.RunConfig, num_clients: int, path: list[str], debug: bool) -> None:
+    def __init__(
+        self,
+        run_config: records.RunConfig,
+        num_clients: int,
+        path: list[str],
+        debug: bool,
+        client_timeout: float | None,
+    ) -> None:
         """Make this process able to answer messages."""
         sys.path += [folder for folder in path if folder not in sys.path]
         assume_server_identity()
@@ -74,6 +85,7 @@ class RayWorker:
         if debug:
             logging.basicConfig(level=logging.DEBUG)
         self._caller = Caller(client_app.app, num_clients, run_config)
+        self._timeout = client_timeout
         self._common: tuple[str, list[ArrayRecord]] = ("", [])
 
     def place(self) -> tuple[str, int]:
@@ -110,7 +122,8 @@ class RayWorker:
         kept: list[RecordDict | None] = []
         for call, state in zip(calls, states, strict=True):
             try:
-                reply, new = self._caller.call(call.message(arrays), state)
+                with ending_after(self._timeout):
+                    reply, new = self._caller.call(call.message(arrays), state)
             except UserError as error:
                 return [error, *(None for _ in calls)] if apart else error
             for record in _arrays(reply, new):
@@ -124,6 +137,19 @@ class RayWorker:
         if self._common[0] != name:
             self._common = (name, ray.get(reference))
         return self._common[1]
+
+
+@contextmanager
+def ending_after(seconds: float | None) -> Iterator[None]:
+    """End this process, wherever it hangs, if a block takes longer; its standard error then tells where that was."""
+    if seconds is None:
+        yield
+        return
+    faulthandler.dump_traceback_later(seconds, file=sys.__stderr__ or sys.stderr, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _arrays(reply: Message, memory: RecordDict | None) -> list[ArrayRecord]:
