@@ -8,6 +8,7 @@ import pytest
 from federations import TINY, chosen
 
 from fedpers import checkpoint
+from fedpers.config.compose import group_choices
 
 FEDD2S = ["strategy=fedd2s", "strategy.dropping_interval=2", "participation=0.5", "checkpoint_every=1"]
 SMALL = [text for text in TINY if not text.startswith("rounds")] + ["quiet=true", *FEDD2S]
@@ -170,13 +171,9 @@ def test_a_sweep_reports_a_job_that_fails_and_runs_the_rest(cli) -> None:
     assert "strategy.round=9" in out.partition("Personal models")[2]
 
 
-KINDS = ["fedd2s", "apfl", "scaffold", "knn_per", "flower_fedadam"]
-"""Clients and servers with memories of every kind; the contract has all strategies, on one thread."""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["local", "ray"])
-@pytest.mark.parametrize("strategy", KINDS)
+@pytest.mark.parametrize("strategy", group_choices("strategy"))
 def test_strategies_go_on_as_if_they_had_not_stopped(strategy: str, engine: str, cli, monkeypatch) -> None:
     monkeypatch.setattr(checkpoint, "NUM_KEPT", 4)
     small = [text for text in SMALL if not text.startswith("strategy")]
