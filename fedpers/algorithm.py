@@ -206,6 +206,13 @@ class Algorithm:
         """
         return ""
 
+    def without_effect(self) -> dict[str, str]:
+        """Return the hyper-parameters that change nothing as the others are, and why, e.g. "dropping=none".
+
+        A run says so when one of them is not as its YAML file has it.
+        """
+        return {}
+
     def check(self, model: Staged, config: Config) -> None:
         """Raise a UserError when this algorithm's keys do not fit the model or the rest of the configuration."""
 

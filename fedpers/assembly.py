@@ -1,5 +1,6 @@
 """From a configuration to what a run is made of: model, data, algorithm, and what the server knows of them."""
 
+import logging
 import shlex
 import threading
 from functools import lru_cache
@@ -20,6 +21,7 @@ from fedpers.models.staged import Staged
 from fedpers.scoring import check_metrics
 
 _building = threading.Lock()
+log = logging.getLogger(__name__)
 
 
 def read_config(text: str) -> Config:
@@ -104,6 +106,9 @@ def check(config: Config, shards: Shards) -> None:
             f"init={config.init} is not possible where clients have several architectures (model.mixture). Accepted: "
             "one model"
         )
+    for key, why in algorithm.without_effect().items():
+        if _is_changed(config, key):
+            log.warning("strategy.%s=%s has no effect with strategy.%s", key, config.strategy[key], why)
     models = [build_model(config, shards, number) for number in range(len(model_specs(config)))]
     for model in models:
         algorithm.check(model, config)
@@ -126,6 +131,18 @@ def check(config: Config, shards: Shards) -> None:
     check_metrics(config.metrics, config.plugins, shards.num_classes)
     for number, path in enumerate(config.figures):
         resolve(path, f"figures[{number}]", config.plugins)
+
+
+def _is_changed(config: Config, key: str) -> bool:
+    """Tell whether a key of the strategy is not as the strategy's YAML file has it."""
+    from omegaconf import OmegaConf  # late, both: workers compose nothing
+
+    from fedpers.config.compose import group_choices
+
+    path = group_choices("strategy").get(config.choices.get("strategy", ""))
+    if path is None or key not in config.strategy:
+        return False
+    return bool(OmegaConf.to_container(OmegaConf.load(path))[key] != config.strategy[key])  # type: ignore[index,call-overload]
 
 
 def keeps_state(config: Config) -> bool:

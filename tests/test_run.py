@@ -131,7 +131,12 @@ def test_bad_input_is_one_clear_message(case: str, cli, tmp_path) -> None:
 def test_cifar10_in_its_own_binary_layout(cli, tmp_path) -> None:
     write_cifar10_binary(tmp_path / "files", num_per_batch=20, seed=0)
     code, _, err = cli(
-        "experiment=fedd2s_cifar10", "dataset.root=files", "partition=iid", "partition.num_clients=4", *FEW
+        "experiment=fedd2s_cifar10",
+        "dataset.root=files",
+        "dataset.complete=false",
+        "partition=iid",
+        "partition.num_clients=4",
+        *FEW,
     )
     assert code == 0, err
     assert Path("run/summary.json").is_file()
@@ -144,7 +149,7 @@ def test_cifar100_and_fashion_mnist_from_files(cli, tmp_path) -> None:
     write_cifar100_binary(tmp_path / "files", num_train=40, num_test=20, seed=0)
     write_fashion_mnist(tmp_path / "files", num_train=40, num_test=20, compressed=True, layout="direct")
     few = [*FEW, "dataset.root=files", "partition=iid", "partition.num_clients=2", "participation=0.5"]
-    assert cli("experiment=fedd2s_cifar100", "model.width=4", *few)[0] == 0
+    assert cli("experiment=fedd2s_cifar100", "dataset.complete=false", "model.width=4", *few)[0] == 0
     assert cli("experiment=fedd2s_fashion_mnist", *few, "out=second")[0] == 0
     assert Path("run/metrics/round-00001.parquet").is_file()
     assert Path("second/metrics/round-00001.parquet").is_file()
@@ -243,3 +248,22 @@ def test_ctrl_c_keeps_finished_rounds(engine, tmp_path, cache) -> None:
     assert (tmp_path / "run/metrics/round-00001.parquet").is_file()
     _, alive = psutil.wait_procs(family, timeout=10)
     assert alive == []
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["strategy.dropping=none", "strategy.patience=3"], ["strategy.patience=3", "strategy.dropping=none"]),
+        (["strategy.share=weights", "strategy.mu=0.5"], ["strategy.mu=0.5", "strategy.share=weights"]),
+        (["strategy.vote=0", "strategy.vote_shift=0.5"], ["strategy.vote_shift=0.5", "strategy.vote=0"]),
+        (["strategy.dropping=none"], []),
+        (["strategy.patience=3", "strategy.dropping=adaptive"], []),
+    ],
+)
+def test_a_setting_without_effect_is_named(words: list[str], expected: list[str], cli, caplog) -> None:
+    """It looks as if it had been tried."""
+    small = [text for text in TINY if not text.startswith("rounds")]
+    code, _, err = cli(*small, "strategy=fedd2s", "rounds=1", "quiet=true", "out=run", *words)
+    assert code == 0, err
+    said = [record.getMessage() for record in caplog.records if "has no effect" in record.getMessage()]
+    assert said == ([f"{expected[0]} has no effect with {expected[1]}"] if expected else [])

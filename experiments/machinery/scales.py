@@ -144,11 +144,8 @@ def _one(name: str, strategy: str, main: str = "", values: Values = ()) -> Metho
 
 
 KNOWN = {
-    "fedd2s": Method(
-        (FEDD2S, OWN_HEADS, VOTING, BOTH, BOTH_OWN_HEADS, FEDD2S_PLUS, PLUS_OWN_HEADS),
-        "strategy.lambda_kl",
-        (0.1, 0.3, 1.0),
-    ),
+    "fedd2s": Method((FEDD2S, OWN_HEADS, VOTING), "strategy.lambda_kl", (0.1, 0.3, 1.0)),
+    "fedd2s, both": Method((BOTH, BOTH_OWN_HEADS, FEDD2S_PLUS, PLUS_OWN_HEADS), "strategy.lambda_ce", (0.0, 1.0, 3.0)),
     "fedd2s, weights": Method((WEIGHTS,)),
     "local": Method((LOCAL,)),
     "fedavg": Method((dataclasses.replace(FEDAVG, overrides=("strategy=fedavg",)),)),

@@ -5,8 +5,10 @@ The signature of the target is the schema: an unknown key, a missing key or a va
 names under `plugins`, on the command line alone: a configuration file from elsewhere cannot call whatever it likes.
 """
 
+import contextlib
 import importlib
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Iterable
@@ -91,15 +93,21 @@ def coerce(value: Any, hint: Any, key: str) -> Any:
     Raises:
         UserError: the value is of another type.
     """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{key}={value} is not possible. Accepted: finite numbers")
+    if isinstance(value, dict):
+        for name, item in value.items():
+            coerce(item, Any, f"{key}.{name}")
     if hint is Any:
         return value
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
         for option in arguments:
-            try:
+            with contextlib.suppress(UserError):
                 return coerce(value, option, key)
-            except UserError:
-                continue
+        if isinstance(value, list | tuple):
+            for number, item in enumerate(value):
+                coerce(item, Any, f"{key}[{number}]")
     elif origin is Literal:
         if value in arguments:
             return value

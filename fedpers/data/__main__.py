@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fedpers.arguments import parser
@@ -79,10 +80,14 @@ def table(shards: Shards) -> Table:
     for client in range(min(count, SHOWN)):
         top = int(histogram[client].argmax())
         share = histogram[client, top] / max(1, histogram[client].sum())
-        made.add_row(str(client), *map(str, sizes[client]), str(num_classes[client]), f"{top} ({share:.0%})")
+        name = escape(shards.classes[top]) if shards.classes else top
+        made.add_row(str(client), *map(str, sizes[client]), str(num_classes[client]), f"{name} ({share:.0%})")
     if count > SHOWN:
         made.add_row("...")
     made.add_section()
+    if shards.classes and shards.classes != [str(number) for number in range(shards.num_classes)]:
+        more = ", ..." if shards.num_classes > SHOWN else ""
+        made.caption = escape(f"classes 0, 1, ...: {', '.join(shards.classes[:SHOWN])}{more}")
     for name, statistic in (("least", np.min), ("median", np.median), ("most", np.max)):
         made.add_row(name, *(f"{statistic(sizes[:, i]):g}" for i in range(3)), f"{statistic(num_classes):g}")
     return made

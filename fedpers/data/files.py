@@ -41,6 +41,15 @@ def check_labels(labels: NDArray[np.int64], first: int, last: int, source: str) 
         )
 
 
+def check_count(found: int, published: int, source: str, *, complete: bool) -> None:
+    """Raise a UserError if a dataset has not as many images as it was published with, unless any number will do."""
+    if complete and found != published:
+        raise UserError(
+            f"{source} holds {found:,} images, where {published:,} were published: some are missing or it is another "
+            "dataset. Fetch it again, or take it as it is with dataset.complete=false"
+        )
+
+
 def download(name: str, root: Path, forms: Sequence[str], fetch: Callable[[], T]) -> T:
     """Run a library's download and turn its failures into the error that says what to do."""
     existed = root.exists()

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from fedpers.errors import UserError
 
+_JPEG = ("JPEG", "MPO")
 _MODES = {1: "L", 3: "RGB"}
 _GREY = ("1", "L", "LA")
 _READABLE = (*_GREY, "P", "RGB", "RGBA", "CMYK", "YCbCr")
@@ -55,8 +57,11 @@ class Gathering:
             UserError: it is damaged, or does not fit the images before it.
         """
         try:
-            with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+            content = encoded if isinstance(encoded, bytes) else encoded.read_bytes()
+            with Image.open(io.BytesIO(content)) as image:
                 image.load()
+            if image.format in _JPEG:
+                simplejpeg.decode_jpeg(content, "GRAY", strict=True)  # Pillow shows what is damaged as grey
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             problem = "not in a known format" if isinstance(error, UnidentifiedImageError) else str(error)
             raise UserError(f"{source} is damaged or no image ({problem}). Remove it or fetch it again") from error

@@ -40,11 +40,19 @@ class Columns:
 
 @dataclass(frozen=True)
 class Table:
-    """What Parquet files hold beside their images; labels and owners are (N,) and start at 0."""
+    """What Parquet files hold beside their images.
+
+    Args:
+        labels: (N,), from 0 to `num_classes` - 1.
+        num_classes: Number of classes.
+        owners: (N,), from 0; None if nobody knows.
+        classes: What each class is called in the files, by its name or its number.
+    """
 
     labels: NDArray[np.int64]
     num_classes: int
     owners: NDArray[np.int64] | None
+    classes: tuple[str, ...]
 
 
 def find(root: Path, pattern: str = "*.parquet") -> list[Path]:
@@ -79,17 +87,20 @@ def read(paths: Sequence[Path], columns: Columns, gathering: Gathering, num_clas
         paths: The files.
         columns: Names of their columns.
         gathering: Where the images go.
-        num_classes: Number of classes; None for as many as the files name, or as there are labels.
+        num_classes: Number of classes, whose numbers are from 0; None for those that the files name. Where they name
+            none, the numbers that occur are numbered anew, in ascending order, without gaps.
 
     Raises:
         UserError: a file is damaged, a column is missing or of the wrong type, or a row is incomplete.
     """
     labels: list[pa.Array] = []
     owners: list[pa.Array] = []
+    names: tuple[str, ...] = ()
     for path in paths:
         try:
             with pq.ParquetFile(path) as file:
-                num_classes = num_classes or _named_classes(file.schema_arrow, columns.label)
+                names = names or _named_classes(file.schema_arrow, columns.label)
+                num_classes = num_classes or len(names) or None
                 wanted = [name for name in (columns.image, columns.label, columns.owner) if name is not None]
                 for name in wanted:
                     if name not in file.schema_arrow.names:
@@ -110,17 +121,27 @@ def read(paths: Sequence[Path], columns: Columns, gathering: Gathering, num_clas
         raise UserError(
             f"dataset {gathering.name}: there is not one image in {paths[0]} and {len(paths) - 1} more files"
         )
-    codes, found_classes = _encode(labels)
-    return Table(codes, num_classes or found_classes, _encode(owners, compact=True)[0] if owners else None)
+    numbered = _encode(owners)[0] if owners else None
+    if num_classes and pa.types.is_integer(labels[0].type):
+        codes = pa.chunked_array(labels).to_numpy().astype(np.int64)
+        fitting = names if len(names) == num_classes else tuple(map(str, range(num_classes)))
+        return Table(codes, num_classes, numbered, fitting)
+    codes, classes = _encode(labels)
+    if num_classes not in (None, len(classes)):
+        raise UserError(
+            f"dataset.num_classes={num_classes} does not fit dataset {gathering.name}: its files name {len(classes)} "
+            f"classes ({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}). Accepted: null"
+        )
+    return Table(codes, len(classes), numbered, classes)
 
 
-def _named_classes(schema: pa.Schema, label: str) -> int | None:
-    """Return the number of classes that the hub's own description of the columns names, if there is one."""
+def _named_classes(schema: pa.Schema, label: str) -> tuple[str, ...]:
+    """Return the classes that the hub's own description of the columns names, if there is one."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return len(features[label]["names"]) or None
+        return tuple(map(str, features[label]["names"]))
     except (KeyError, TypeError, ValueError):
-        return None
+        return ()
 
 
 def _add_images(column: pa.Array, path: Path, row: int, gathering: Gathering) -> None:
@@ -137,6 +158,7 @@ def _add_images(column: pa.Array, path: Path, row: int, gathering: Gathering) ->
 
 
 def _labels(column: pa.Array, path: Path, row: int, name: str, num_classes: int | None) -> pa.Array:
+    column = _decoded(column)
     whole = pa.types.is_integer(column.type) or pa.types.is_boolean(column.type)
     if not (whole or pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         raise UserError(
@@ -146,7 +168,7 @@ def _labels(column: pa.Array, path: Path, row: int, name: str, num_classes: int 
         raise UserError(f"{path}, row {row + _first(pc.is_null(column))}: there is no {name!r}. Remove the row")
     if not whole:
         return column.cast(pa.string())
-    column = column.cast(pa.int64())
+    column = _as_int64(column, path, name)
     wrong = pc.less(column, 0) if num_classes is None else pc.invert(_between(column, num_classes))
     if pc.any(wrong).as_py():
         number = _first(wrong)
@@ -159,6 +181,13 @@ def _labels(column: pa.Array, path: Path, row: int, name: str, num_classes: int 
 
 
 def _owners(column: pa.Array, path: Path, row: int, name: str) -> pa.Array:
+    column = _decoded(column)
+    if not (
+        pa.types.is_integer(column.type) or pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    ):
+        raise UserError(
+            f"{path}: column {name!r} is of type {column.type}. Accepted: whole numbers, or names of owners"
+        )
     empty = pc.is_null(column)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         empty = pc.or_kleene(empty, pc.equal(column, ""))
@@ -167,7 +196,19 @@ def _owners(column: pa.Array, path: Path, row: int, name: str) -> pa.Array:
             f"{path}, row {row + _first(empty)}: {name!r} is empty, so nobody knows whose sample it is. Remove the row "
             "or name its owner"
         )
-    return column
+    return _as_int64(column, path, name) if pa.types.is_integer(column.type) else column.cast(pa.string())
+
+
+def _decoded(column: pa.Array) -> pa.Array:
+    """Return what a dictionary-encoded column stands for, as categories of pandas are written."""
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _as_int64(column: pa.Array, path: Path, name: str) -> pa.Array:
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path}: column {name!r} has numbers that are too large. Accepted: below 2^63") from error
 
 
 def _between(column: pa.Array, num_classes: int) -> Any:
@@ -178,16 +219,13 @@ def _first(mask: Any) -> int:
     return int(np.flatnonzero(mask.to_numpy(zero_copy_only=False))[0])
 
 
-def _encode(arrays: Sequence[pa.Array], compact: bool = False) -> tuple[NDArray[np.int64], int]:
-    """Return numbers from 0, and how many: whole numbers as they are unless `compact`, names by their order."""
+def _encode(arrays: Sequence[pa.Array]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return what occurs as numbers from 0, in ascending order of numbers or names, and what each stands for."""
     if len({array.type for array in arrays}) > 1:
         raise UserError(f"files disagree about a column: {', '.join(sorted({str(a.type) for a in arrays}))}")
-    column = pa.chunked_array(arrays)
-    if pa.types.is_integer(column.type) and not compact:
-        values = column.to_numpy().astype(np.int64)
-        return values, int(values.max()) + 1 if len(values) else 1
-    encoded = column.dictionary_encode().combine_chunks()
+    encoded = pa.chunked_array(arrays).dictionary_encode().combine_chunks()
     dictionary = encoded.dictionary.to_numpy(zero_copy_only=False)
+    order = np.argsort(dictionary, kind="stable")
     rank = np.empty(len(dictionary), np.int64)
-    rank[np.argsort(dictionary, kind="stable")] = np.arange(len(dictionary))
-    return rank[encoded.indices.to_numpy()], len(dictionary)
+    rank[order] = np.arange(len(dictionary))
+    return rank[encoded.indices.to_numpy()], tuple(str(dictionary[position]) for position in order)

@@ -21,9 +21,9 @@ from fedpers import seeds
 from fedpers.closure import code_sha256
 from fedpers.config.build import build
 from fedpers.config.keys import Config, identity, targets
-from fedpers.data.images import CHUNK, Images
+from fedpers.data.images import CHUNK, Images, Pixels
 from fedpers.data.partitions.base import Indices, Partition
-from fedpers.data.shards import CLIENTS, FORMAT, SPLITS, Shards
+from fedpers.data.shards import CLIENTS, FORMAT, MANIFEST, SPLITS, Shards
 from fedpers.data.shift import Shift
 from fedpers.data.sources import Described, describe, fingerprint, known, remember
 from fedpers.errors import UserError, writing
@@ -71,7 +71,7 @@ def assign(
         UserError: a client would have nothing to train on or to be scored on.
     """
     clients = []
-    for client, share in enumerate(partition.assign(labels, seed, owners)):
+    for client, share in enumerate(_checked(partition.assign(labels, seed, owners), len(labels), partition)):
         order = seeds.numpy_generator(seed, "splits", client=client).permutation(share)
         num_test = max(1, round(splits[2] * len(order)))
         num_val = max(1, round(splits[1] * len(order))) if splits[1] > 0 else 0
@@ -84,6 +84,30 @@ def assign(
         train, val, test = np.split(order, [num_train, num_train + num_val])
         clients.append((train, val, test))
     return clients
+
+
+def _checked(shares: Any, size: int, partition: Partition) -> list[Indices]:
+    """Return the clients' shares if no sample is in two of them.
+
+    Raises:
+        UserError: the partition, which may be a plugin's, has divided something else.
+    """
+    kind = f"partition._target_={type(partition).__module__}.{type(partition).__qualname__}"
+    arrays = [np.asarray(share) for share in shares]
+    for client, share in enumerate(arrays):
+        if (
+            share.ndim != 1
+            or share.dtype.kind not in "iu"
+            or (len(share) and not 0 <= share.min() <= share.max() < size)
+        ):
+            raise UserError(
+                f"{kind} gives client {client} what are no samples of the dataset ({share.dtype}, {share.shape}). "
+                f"Accepted: whole numbers from 0 to {size - 1}"
+            )
+    uses = np.bincount(np.concatenate([np.zeros(0, np.int64), *arrays]), minlength=size)
+    if uses.max(initial=0) > 1:
+        raise UserError(f"{kind} gives sample {int(uses.argmax())} to clients {uses.max()} times. Accepted: once")
+    return arrays
 
 
 def divide(images: Images, partition: Partition, config: Config) -> tuple[Assignment, Indices]:
@@ -151,7 +175,7 @@ def _is_there(folder: Path, content: dict[str, Any]) -> bool:
     """
     if not folder.is_dir():
         return False
-    problem = _damage(folder) if content["code_sha256"] else "their partition's or shift's code cannot be read"
+    problem = _damage(folder, content) if content["code_sha256"] else "their partition's or shift's code cannot be read"
     if problem is None:
         return True
     log.warning("the prepared data in %s will be made anew (%s)", folder, problem)
@@ -160,16 +184,27 @@ def _is_there(folder: Path, content: dict[str, Any]) -> bool:
     return False
 
 
-def _damage(folder: Path) -> str | None:
+def _damage(folder: Path, content: dict[str, Any]) -> str | None:
     """Return what is wrong with a prepared folder, if anything."""
     try:
-        files: dict[str, str] = json.loads((folder / "manifest.json").read_text())["files"]
+        manifest = json.loads((folder / MANIFEST).read_text())
+        if not isinstance(manifest, dict) or manifest.get("manifest_sha256") != _seal(manifest):
+            return f"{MANIFEST} has another checksum"
+        if {key: manifest.get(key) for key in content} != json.loads(json.dumps(content)):
+            return f"{MANIFEST} is of other data"
+        files: dict[str, str] = manifest["files"]
         for name, expected in files.items():
             if _sha256(folder / name) != expected:
                 return f"{name} has another checksum"
     except (OSError, ValueError, KeyError) as error:
         return f"{type(error).__name__}: {error}"
     return None
+
+
+def _seal(manifest: dict[str, Any]) -> str:
+    """Return a hash of a manifest's other entries."""
+    others = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
 def _clients(bounds: Indices, labels: Indices, num_classes: int) -> pa.Table:
@@ -199,11 +234,14 @@ def _write(
                 **content,
                 "assignment_sha256": assignment_sha256(assignment),
                 "num_classes": images.num_classes,
+                "classes": images.classes,
                 "shape": images.shape,
+                "dtype": str(images.pixels.dtype),
                 "num_clients": len(assignment),
                 "files": {path.name: _sha256(path) for path in files},
             }
-            (scratch / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True))
+            manifest["manifest_sha256"] = _seal(json.loads(json.dumps(manifest)))
+            (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
             scratch.chmod(0o755)
             try:
                 scratch.rename(folder)
@@ -228,7 +266,7 @@ def _write_arrays(
     shape = (len(index), *images.pixels.shape[1:])
     with (scratch / "pixels.npy").open("wb") as file:
         # written, not mapped: what is mapped would count as this process's memory
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        header = {"descr": np.lib.format.dtype_to_descr(images.pixels.dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for first, last in _portions(bounds):
             rows = slice(int(bounds[first, 0]), int(bounds[last - 1, -1]))
@@ -237,13 +275,38 @@ def _write_arrays(
                 for client in range(first, last):
                     own = slice(int(bounds[client, 0]), int(bounds[client, -1]))
                     here = slice(own.start - rows.start, own.stop - rows.start)
-                    pixels[here], labels[own] = shift.apply(pixels[here], labels[own], client, seed, images.num_classes)
+                    pixels[here], labels[own] = _shifted(shift, pixels[here], labels[own], client, seed, images)
             file.write(np.ascontiguousarray(pixels).data)
         file.write(np.ascontiguousarray(images.pixels[public]).data)
     np.save(scratch / "labels.npy", labels)
     np.save(scratch / "index.npy", index)
     np.save(scratch / "bounds.npy", bounds)
     pq.write_table(_clients(bounds, labels, images.num_classes), scratch / CLIENTS)
+
+
+def _shifted(
+    shift: Shift, pixels: Pixels, labels: Indices, client: int, seed: int, images: Images
+) -> tuple[Pixels, Indices]:
+    """Return a client's samples as it sees them.
+
+    Raises:
+        UserError: the shift, which may be a plugin's, makes something else of them.
+    """
+    made = shift.apply(pixels, labels, client, seed, images.num_classes)
+    new_pixels, new_labels = (np.asarray(each) for each in made)
+    kind = f"shift._target_={type(shift).__module__}.{type(shift).__qualname__}"
+    if new_pixels.dtype != pixels.dtype or new_pixels.shape != pixels.shape or not np.isfinite(new_pixels).all():
+        raise UserError(
+            f"{kind} turns images of {pixels.dtype}, {pixels.shape}, into {new_pixels.dtype}, {new_pixels.shape}. "
+            "Accepted: the same type and shape, and finite"
+        )
+    if (
+        new_labels.shape != labels.shape
+        or new_labels.dtype.kind not in "iu"
+        or not 0 <= new_labels.min() <= new_labels.max() < images.num_classes
+    ):
+        raise UserError(f"{kind} gives labels that do not fit. Accepted: one from 0 to {images.num_classes - 1} each")
+    return made
 
 
 def _portions(bounds: Indices) -> Iterator[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 A prepared folder is named by a hash of all that determines it, and appears at once, complete, under its name:
 
-    pixels.npy    (N, H, W, C) uint8, ordered by client and, within a client, train, validation, test
+    pixels.npy    (N, H, W, C) uint8 or float32, ordered by client and, within a client, train, validation, test
     labels.npy    (N,) int64, likewise
     index.npy     (N,) int64, each sample's position in the dataset (official train set, then test set)
     bounds.npy    (clients, 4) int64: where a client's train, validation and test parts begin, and its end
@@ -28,8 +28,9 @@ from torch import Tensor
 from fedpers.device import CPU, fits, to_device
 from fedpers.training import Split
 
-FORMAT = 5
+FORMAT = 6
 CLIENTS = "clients.parquet"
+MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "test")
 
 
@@ -38,7 +39,7 @@ class ClientData:
     """One client's samples; each split is read from disk and normalized when it is first asked for.
 
     Args:
-        pixels: (n, H, W, C) in uint8: all the client's samples.
+        pixels: (n, H, W, C) in uint8 or float32: all the client's samples.
         labels: (n,) in int64, on the CPU.
         ends: Where train, validation and test end among them.
         mean: Mean of each channel, in units of pixel values.
@@ -77,16 +78,17 @@ class ClientData:
 
 
 def normalized(pixels: Tensor, labels: Tensor, mean: Tensor, std: Tensor, device: torch.device) -> Split:
-    """Return images (n, H, W, C) in uint8 as samples on a device, each channel with mean 0 and deviation 1."""
-    images = to_device(pixels, device).to(torch.float32)
+    """Return images (n, H, W, C), of bytes or floats, as samples on a device, each channel with mean 0, deviation 1."""
+    images = to_device(pixels, device).to(torch.float32, copy=True)
     mean, std = to_device(mean, device), to_device(std, device)
     return Split(images.sub_(mean).div_(std).permute(0, 3, 1, 2), to_device(labels.clone(), device))
 
 
-def pixel_scale(mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Return each channel's mean and standard deviation, told for pixels from 0 to 1, in units of pixel values."""
-    mean_255, std_255 = (torch.tensor(each, dtype=torch.float32) * 255 for each in (mean, std))
-    return mean_255, std_255
+def pixel_scale(mean: Sequence[float], std: Sequence[float], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return each channel's mean and standard deviation in units of pixel values: of bytes they are told for 0 to 1."""
+    unit = 255 if dtype == torch.uint8 else 1
+    own_mean, own_std = (torch.tensor(each, dtype=torch.float32) * unit for each in (mean, std))
+    return own_mean, own_std
 
 
 class Shards:
@@ -95,7 +97,7 @@ class Shards:
     def __init__(self, folder: Path) -> None:
         """Map the arrays into memory."""
         self.folder = folder
-        self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+        self.manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
         self._pixels = _map(folder / "pixels.npy")
         self._labels = _map(folder / "labels.npy")
         self._bounds = np.load(folder / "bounds.npy")
@@ -124,6 +126,12 @@ class Shards:
         channels, height, width = self.manifest["shape"]
         return channels, height, width
 
+    @property
+    def classes(self) -> list[str] | None:
+        """What the classes are called, or were numbered in the files; None if nobody knows."""
+        found: list[str] | None = self.manifest.get("classes")
+        return found
+
     @cached_property
     def label_histogram(self) -> NDArray[np.int64]:
         """Samples of each class that each client holds: (clients, classes)."""
@@ -138,15 +146,22 @@ class Shards:
         return sizes
 
     def samples(self, number: int, count: int) -> NDArray[np.uint8]:
-        """Return a client's first training images as they are on disk: (at most count, H, W, C)."""
+        """Return a client's first training images, to be looked at: (at most count, H, W, C).
+
+        Of floats, three standard deviations to both sides of the mean are shown; of channels that no screen has, one.
+        """
         start, end = self._bounds[number, :2]
-        return self._pixels[start : min(end, start + count)].numpy()
+        pixels = self._pixels[start : min(end, start + count)]
+        if pixels.dtype != torch.uint8:
+            mean, std = self._scale
+            pixels = ((pixels - mean) / std * (127.5 / 3) + 127.5).clamp(0, 255).to(torch.uint8)
+        return pixels.numpy() if pixels.shape[-1] in (1, 3) else pixels[..., :1].numpy()
 
     def client(self, number: int, device: torch.device = CPU) -> ClientData:
         """Return one client's samples, for use on a device.
 
-        An accelerator keeps the images of all clients, in uint8, if they take a small part of its memory; otherwise
-        each client's are copied when they are asked for.
+        An accelerator keeps the images of all clients, as they are on disk, if they take a small part of its memory;
+        otherwise each client's are copied when they are asked for.
         """
         start, *ends = (int(bound) for bound in self._bounds[number])
         mean, std = self._scale
@@ -180,7 +195,7 @@ class Shards:
     @cached_property
     def _scale(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel, in units of pixel values."""
-        return pixel_scale(self.manifest["mean"], self.manifest["std"])
+        return pixel_scale(self.manifest["mean"], self.manifest["std"], self._pixels.dtype)
 
 
 def _map(path: Path) -> Tensor:

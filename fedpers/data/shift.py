@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from fedpers import seeds
+from fedpers.data.images import Pixels
 from fedpers.errors import UserError
 
-Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 
@@ -77,7 +77,13 @@ class FeatureShift(Shift):
                 raise UserError(f"shift.{key}={getattr(self, key)} is not possible. Accepted: 0 to {most:g}")
 
     def apply(self, pixels: Pixels, labels: Labels, client: int, seed: int, num_classes: int) -> tuple[Pixels, Labels]:
-        """Return the images as the client's camera sees them."""
+        """Return the images as the client's camera sees them.
+
+        Raises:
+            UserError: the images are floats, whose range nobody knows.
+        """
+        if pixels.dtype != np.uint8:
+            raise UserError("shift=features is for images of bytes, from 0 to 255. Accepted here: shift=none|labels")
         camera = self.generator(seed, "camera", client)
         angle, sigma = camera.uniform(-self.rotation, self.rotation), camera.uniform(0, self.blur)
         factor, std = camera.uniform(1 - self.contrast, 1 + self.contrast), camera.uniform(0, self.noise)

@@ -82,14 +82,19 @@ def _listing(root: Path) -> list[tuple[str, int, int]]:
 
 
 def known(cache: Path, key: str | None) -> Described | None:
-    """Return what was found when a dataset of this fingerprint was last loaded."""
+    """Return what was found when a dataset of this fingerprint was last loaded; None if that is damaged, too."""
     if key is None:
         return None
     try:
-        found: Described = json.loads((cache / "sources" / f"{key}.json").read_text())
-    except (OSError, ValueError):
+        found = json.loads((cache / "sources" / f"{key}.json").read_text())
+        described: Described = found["described"]
+        return described if found["sha256"] == _seal(described) else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found
+
+
+def _seal(described: Any) -> str:
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 def remember(cache: Path, key: str | None, described: Described) -> None:
@@ -99,7 +104,7 @@ def remember(cache: Path, key: str | None, described: Described) -> None:
     try:
         (cache / "sources").mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=cache / "sources", suffix=".tmp", delete=False) as file:
-            json.dump(described, file)
+            json.dump({"described": described, "sha256": _seal(described)}, file)
         Path(file.name).replace(cache / "sources" / f"{key}.json")
     except OSError:
         return

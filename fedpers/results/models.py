@@ -27,8 +27,9 @@ class Deployed:
     Args:
         model: The model, in evaluation mode: (n, channels, height, width) to logits (n, classes).
         shape: Channels, height and width of an image.
-        mean: Mean of each channel in the data, pixels from 0 to 1.
+        mean: Mean of each channel in the data: of bytes scaled to [0, 1], of floats as they are.
         std: Standard deviation of each channel, likewise.
+        dtype: What the data were: "uint8", or "float32".
         round: The round after which it was kept.
     """
 
@@ -36,14 +37,21 @@ class Deployed:
     shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    dtype: str
     round: int
 
     def prepare(self, image: "str | Path | Image.Image") -> Tensor:
         """Return an image as the model sees it: (1, channels, height, width), resized and normalized.
 
         Raises:
-            UserError: there is no such file, or it is no image.
+            UserError: there is no such file, it is no image, or the data were no images of bytes.
         """
+        if self.dtype != "uint8":
+            raise UserError(
+                f"the model was trained on {self.dtype}, and nobody knows how they would be made from an image file. "
+                "Make the tensor, (1, channels, height, width), yourself, take `mean` from it, divide by `std`, and "
+                "call `model` with it"
+            )
         if not isinstance(image, Image.Image):
             try:
                 image = Image.open(image)
@@ -54,7 +62,9 @@ class Deployed:
         if image.size != (width, height):
             image = image.resize((width, height), Image.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(image)).reshape(1, height, width, channels)
-        return normalized(pixels, torch.zeros(1, dtype=torch.int64), *pixel_scale(self.mean, self.std), CPU).inputs
+        return normalized(
+            pixels, torch.zeros(1, dtype=torch.int64), *pixel_scale(self.mean, self.std, pixels.dtype), CPU
+        ).inputs
 
     @torch.no_grad()
     def probabilities(self, image: "str | Path | Image.Image") -> Tensor:
@@ -100,7 +110,8 @@ def load_model(folder: Path, client: int | str, plugins: Iterable[str] = ()) -> 
     spec = specs[client % len(specs) if isinstance(client, int) else 0]
     base = build(spec, "model", plugins=plugins, shape=shape, num_classes=listing["num_classes"])
     model = rebuild(about["stages"], tensors, base, plugins)
-    return Deployed(model, shape, tuple(listing["mean"]), tuple(listing["std"]), listing["round"])
+    scale = tuple(listing["mean"]), tuple(listing["std"])
+    return Deployed(model, shape, *scale, listing.get("dtype", "uint8"), listing["round"])
 
 
 def _read(path: Path) -> dict[str, Any]:

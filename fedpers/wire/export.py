@@ -99,6 +99,7 @@ class Export:
             "models": model_specs(self._config),
             "shape": self._shards.shape,
             "num_classes": self._shards.num_classes,
+            "dtype": manifest["dtype"],
             "mean": manifest["mean"],
             "std": manifest["std"],
             "clients": {},

@@ -15,6 +15,12 @@ from strategies.fedd2s.vote import VALIDATION
 from strategies.parts.exchange import HeadTraining, View
 from strategies.parts.personal_layers import all_keys, keys_of
 
+_OF_KNOWLEDGE = (
+    *("lambda_ce", "lambda_kl", "kl_on", "temperature", "mu", "knowledge", "feedback", "soft_label_max_age", "heads"),
+    *("vote", "vote_shift", "head_hidden", "head_norm", "pool", "projection", "knowledge_clip", "knowledge_noise"),
+    *("server_epochs", "server_lr", "server_batch_size"),
+)
+
 
 @dataclass(frozen=True)
 class Settings(Algorithm):
@@ -108,6 +114,26 @@ class Settings(Algorithm):
             raise UserError(f"strategy.head_hidden={self.head_hidden} is not possible. Accepted: at least 0")
         if self.dropping_set == ():
             raise UserError("strategy.dropping_set=[] is not possible. Accepted: at least one cut, or null for all")
+
+    def without_effect(self) -> dict[str, str]:
+        """Return what is of another way of dropping, of knowledge that is not sent, of a vote that nobody has."""
+        idle: dict[str, str] = {}
+        if self.dropping != "adaptive":
+            idle |= dict.fromkeys(("patience", "min_delta"), f"dropping={self.dropping}")
+        if self.dropping != "schedule":
+            idle["dropping_interval"] = f"dropping={self.dropping}"
+        if not self.shares_weights:
+            idle["trunk"] = f"share={self.share}"
+        if not self.shares_knowledge:
+            idle |= dict.fromkeys(_OF_KNOWLEDGE, f"share={self.share}")
+        else:
+            if self.vote == 0:
+                idle["vote_shift"] = "vote=0"
+            if self.lambda_kl == 0:
+                idle["kl_on"] = "lambda_kl=0"
+            if self.feedback == "head":
+                idle["soft_label_max_age"] = "feedback=head"
+        return idle
 
     def check(self, model: Staged, config: Config) -> None:
         """Check the cuts against the model, and adaptive dropping against the splits."""

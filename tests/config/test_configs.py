@@ -72,12 +72,12 @@ FORMS: dict[str, tuple[str, Callable[[Path], object], list[str]]] = {
     "cinic10, folder": (
         "cinic10",
         lambda root: write_image_folder(root / "CINIC-10", ("train", "valid", "test"), CINIC10_CLASSES, each=4),
-        ["partition.num_clients=3", "partition.alpha=1.0"],
+        ["partition.num_clients=3", "partition.alpha=1.0", "dataset.complete=false"],
     ),
     "cinic10, hub": (
         "cinic10",
         lambda root: write_cinic10_hub(root, 40),
-        ["partition.num_clients=3", "partition.alpha=1.0"],
+        ["partition.num_clients=3", "partition.alpha=1.0", "dataset.complete=false"],
     ),
     "glyphs": ("glyphs", lambda root: None, ["dataset.num_writers=3"]),
 }

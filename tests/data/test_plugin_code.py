@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from plugged import writer
 
 from fedpers import closure
@@ -13,6 +15,7 @@ from fedpers.config.moved import MOVED
 from fedpers.data import prepare as preparing
 from fedpers.data.prepare import prepare
 from fedpers.data.shards import Shards
+from fedpers.errors import UserError
 
 LOADER = """
 from pathlib import Path
@@ -158,3 +161,77 @@ def test_where_a_partition_lies_does_not_name_the_folder(photos, monkeypatch: py
     monkeypatch.setitem(MOVED, "fedpers.data.elsewhere", "fedpers.data.partitions.base")
     moved = photos(partition=photos().partition | {"_target_": "fedpers.data.elsewhere.Iid"})
     assert prepare(moved).folder == before
+
+
+@pytest.mark.parametrize("scale", [1.0, 1 / 255])
+def test_floats_reach_the_model_as_they_are(photos, write, tmp_path: Path, scale: float) -> None:
+    """Normalized once, however often they are asked for; those of bytes are the same images."""
+    loader = LOADER.format(path=str(tmp_path / "value.txt")).replace("(0.5,), (0.5,)", "None, None")
+    plain = "np.full((120, 2, 2, 1), value, np.uint8)"
+    made = "np.arange(1440, dtype=np.uint8).reshape(120, 2, 2, 3)"
+    write("own_loader.py", loader.replace(plain, made))
+    bytes_ = prepare(photos()).client(1)
+    floats_ = f"({made} * np.float64({scale}))"
+    write("own_loader.py", loader.replace(plain, floats_))
+    shards = prepare(photos())
+    assert shards.manifest["dtype"] == "float32"
+    for _ in range(2):
+        torch.testing.assert_close(shards.client(1).train.inputs, bytes_.train.inputs, rtol=0, atol=1e-3)
+    assert shards.samples(0, 3).dtype == np.uint8
+
+
+WRONG = {
+    "overlap": ("[np.arange(80), np.arange(60, 120)]", r"gives sample 60 to clients 2 times. Accepted: once"),
+    "beyond": ("[np.arange(60), np.arange(60, 121)]", r"gives client 1 what are no samples.*from 0 to 119"),
+    "negative": ("[np.arange(60), np.arange(-60, 0)]", r"gives client 1 what are no samples"),
+    "a mask": ("[labels == 0, labels > 0]", r"gives client 0 what are no samples of the dataset \(bool"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_partition_that_divides_something_else_is_named(photos, write, case: str) -> None:
+    """A sample in two clients would be trained on in one and tested on in another."""
+    shares, message = WRONG[case]
+    write(
+        "own_division.py",
+        DIVISION.replace("def divide(self, labels, seed):", "def assign(self, labels, seed, owners=None):").replace(
+            "[np.arange(FIRST), np.arange(FIRST, len(labels))]", shares
+        ),
+    )
+    halves = photos(partition=photos().partition | {"_target_": "own_division.Halves"})
+    with pytest.raises(UserError, match=r"partition._target_=own_division.Halves " + message):
+        prepare(halves)
+
+
+SHIFTED = {
+    "floats": ("pixels / 255, labels", r"turns images of uint8.*into float64"),
+    "smaller": ("pixels[:, :1], labels", r"turns images of uint8, \(60, 2, 2, 1\), into uint8, \(60, 1, 2, 1\)"),
+    "labels beyond": ("pixels, labels + 1", r"gives labels that do not fit. Accepted: one from 0 to 2 each"),
+    "float labels": ("pixels, labels / 2", r"gives labels that do not fit"),
+    "fewer labels": ("pixels, labels[1:]", r"gives labels that do not fit"),
+}
+
+
+@pytest.mark.parametrize("case", SHIFTED)
+def test_a_shift_that_makes_something_else_is_named(photos, write, case: str) -> None:
+    made, message = SHIFTED[case]
+    write("own_division.py", DIVISION.replace("pixels + np.uint8(ADDED), labels", made))
+    with pytest.raises(UserError, match=r"shift._target_=own_division.Brighter " + message):
+        prepare(photos(shift={"_target_": "own_division.Brighter", "groups": None}))
+
+
+def test_a_camera_needs_bytes(photos, write, tmp_path: Path) -> None:
+    write(
+        "own_loader.py",
+        LOADER.format(path=str(tmp_path / "value.txt")).replace("value, np.uint8)", "value, np.float32)"),
+    )
+    camera = {
+        "_target_": "fedpers.data.shift.FeatureShift",
+        "groups": None,
+        "rotation": 9.0,
+        "blur": 0.0,
+        "contrast": 0.0,
+        "noise": 0.0,
+    }
+    with pytest.raises(UserError, match=r"shift=features is for images of bytes"):
+        prepare(photos(shift=camera))

@@ -1,7 +1,9 @@
 """Prepared data: recognized without loading, checked, mended; and the public set, which belongs to no client."""
 
+import dataclasses
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +38,7 @@ def cifar(config, tmp_path: Path):
 
     def make(*overrides: str):
         own = [f"cache={tmp_path / 'cache'}", f"dataset.root={tmp_path / 'cifar'}", "partition.max_samples=null"]
-        return config("dataset=cifar10", *own, "partition.min_samples=3", *overrides)
+        return config("dataset=cifar10", "dataset.complete=false", *own, "partition.min_samples=3", *overrides)
 
     return make
 
@@ -97,6 +99,46 @@ def test_damaged_memory_of_a_source_is_no_obstacle(cifar, loads, tmp_path: Path)
     source.write_text("{")
     assert prepare(cifar()).folder == before
     assert len(loads) == 2
+
+
+CHANGED = {
+    "mean": [0.1],
+    "std": [9.0],
+    "num_classes": 20,
+    "shape": [1, 16, 4],
+    "dtype": "float32",
+    "classes": ["a"] * 10,
+}
+
+
+@pytest.mark.parametrize("key", CHANGED)
+def test_a_manifest_that_was_changed_is_made_anew(cifar, loads, caplog, key: str) -> None:
+    """It says how images are normalized and how many classes there are."""
+    path = prepare(cifar()).folder / "manifest.json"
+    before = path.read_bytes()
+    path.write_text(json.dumps(json.loads(before) | {key: CHANGED[key]}))
+    assert prepare(cifar()).folder == path.parent
+    assert path.read_bytes() == before
+    assert "will be made anew (manifest.json has another checksum)" in caplog.text
+
+
+def test_a_manifest_of_other_data_is_made_anew(cifar, caplog) -> None:
+    """Its checksum is right, its place is not."""
+    mine, other = prepare(cifar()).folder, prepare(dataclasses.replace(cifar(), seed=1)).folder
+    shutil.rmtree(mine)
+    shutil.copytree(other, mine)
+    assert prepare(cifar()).manifest["seed"] == 0
+    assert "will be made anew (manifest.json is of other data)" in caplog.text
+
+
+def test_the_memory_of_a_source_that_was_changed_is_not_believed(cifar, loads, tmp_path: Path) -> None:
+    folder = prepare(cifar()).folder
+    (path,) = tmp_path.glob("**/sources/*.json")
+    for content in ("{}", "[]", "1", "null", path.read_text().replace('"mean": [', '"mean": [0.5, ')):
+        path.write_text(content)
+        count = len(loads)
+        assert prepare(cifar()).folder == folder
+        assert len(loads) == count + 1
 
 
 def test_public_samples_belong_to_nobody(config) -> None:

@@ -30,6 +30,7 @@ class _Form:
     name: str
     folder: str
     members: tuple[str, ...]
+    counts: tuple[int, ...]
     label_bytes: int
     num_classes: int
     torchvision: Any
@@ -47,6 +48,7 @@ _CIFAR10 = _Form(
     "cifar10",
     "cifar-10-batches-bin",
     (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"),
+    (10_000,) * 6,
     label_bytes=1,
     num_classes=10,
     torchvision=CIFAR10,
@@ -56,6 +58,7 @@ _CIFAR100 = {
         name,
         "cifar-100-binary",
         ("train.bin", "test.bin"),
+        (50_000, 10_000),
         label_bytes=2,  # coarse, fine
         num_classes=num_classes,
         torchvision=CIFAR100,
@@ -92,18 +95,26 @@ lawn_mower rocket streetcar tank tractor
 alphabet; as the dataset's page has them."""
 
 
-def cifar10(root: str, *, download: bool, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Images:
+def cifar10(
+    root: str, *, download: bool, complete: bool, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> Images:
     """Load CIFAR-10, train and test merged; see `_load`."""
-    return _load(_CIFAR10, root, download, mean, std)
+    return _load(_CIFAR10, root, download, complete, mean, std)
 
 
 def cifar100(
-    root: str, *, labels: str, download: bool, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+    root: str,
+    *,
+    labels: str,
+    download: bool,
+    complete: bool,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
 ) -> Images:
     """Load CIFAR-100 with its 100 `fine` or its 20 `coarse` labels, train and test merged; see `_load`."""
     if labels not in _CIFAR100:
         raise unknown_name("dataset.labels", labels, _CIFAR100)
-    return _load(_CIFAR100[labels], root, download, mean, std)
+    return _load(_CIFAR100[labels], root, download, complete, mean, std)
 
 
 def superclasses() -> NDArray[np.int64]:
@@ -113,7 +124,12 @@ def superclasses() -> NDArray[np.int64]:
 
 
 def _load(
-    form: _Form, root: str, download: bool, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+    form: _Form,
+    root: str,
+    download: bool,
+    complete: bool,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
 ) -> Images:
     """Load all images.
 
@@ -121,6 +137,7 @@ def _load(
         form: Which dataset.
         root: Folder that holds the published folder.
         download: Let torchvision download the Python version when there is none.
+        complete: Files of the binary version must hold as many images as were published; the others have checksums.
         mean: Mean of each channel.
         std: Standard deviation of each channel.
 
@@ -129,17 +146,17 @@ def _load(
     """
     folder = Path(root).expanduser()
     if (folder / form.folder).is_dir():
-        pixels, labels = _read_binary(form, folder)
+        pixels, labels = _read_binary(form, folder, complete)
     else:
         pixels, labels = _read_python(form, folder, download)
     return Images(form.name, pixels, labels, form.num_classes, mean, std)
 
 
-def _read_binary(form: _Form, root: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _read_binary(form: _Form, root: Path, complete: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     record = form.label_bytes + _PIXELS
     parts: list[NDArray[np.uint8]] = []
     labels: list[NDArray[np.int64]] = []
-    for member in form.members:
+    for member, count in zip(form.members, form.counts, strict=True):
         path = root / form.folder / member
         if not path.is_file():
             raise files.missing(form.name, root, form.accepted, f"{path} is missing")
@@ -150,6 +167,7 @@ def _read_binary(form: _Form, root: Path) -> tuple[NDArray[np.uint8], NDArray[np
                 "truncated or no CIFAR file. Remove it and fetch it again"
             )
         parts.append(data.reshape(-1, record))
+        files.check_count(len(parts[-1]), count, str(path), complete=complete)
         labels.append(parts[-1][:, form.label_byte].astype(np.int64))
         files.check_labels(labels[-1], 0, form.num_classes - 1, str(path))
     planes = np.concatenate(parts)[:, form.label_bytes :].reshape(-1, 3, 32, 32)

@@ -108,7 +108,10 @@ class _Samples:
         if values.size and not 0 <= values.min() <= values.max() <= 1:
             raise ValueError(f"pixels from {values.min()} to {values.max()}, where LEAF has 0 to 1")
         self.pixels = np.rint(values * 255).astype(np.uint8)
-        self.labels = np.asarray(y).astype(np.int64)
+        numbers = np.asarray(y)
+        self.labels = numbers.astype(np.int64)
+        if not np.array_equal(self.labels, numbers):
+            raise ValueError("labels that are no whole numbers")
 
 
 def _compact(found: dict[str, Any]) -> Any:

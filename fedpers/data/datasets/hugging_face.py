@@ -38,7 +38,8 @@ def hugging_face(
         image: Column of encoded images.
         label: Column of classes: whole numbers, or names, which are numbered in their order.
         owner: Column that says whose each sample is, for `partition=natural`; None if there is none.
-        num_classes: Number of classes; None for as many as the files name, or as there are labels.
+        num_classes: Number of classes, numbered from 0; None for those that the files name. Where they name none, the
+            numbers that occur are numbered anew, without gaps.
         channels: 1 or 3: what images are converted to; None: as they are.
         size: Height and width that images are scaled to; None: as they are.
         download: Fetch the files from the hub when they are missing.
@@ -56,7 +57,7 @@ def hugging_face(
     )
     gathering = Gathering(name, channels, size, resize=True, hint="dataset.size=[HEIGHT,WIDTH] makes them equal")
     table = parquet.read(found, columns, gathering, num_classes)
-    return Images(name, gathering.pixels(), table.labels, table.num_classes, mean, std, table.owners)
+    return Images(name, gathering.pixels(), table.labels, table.num_classes, mean, std, table.owners, table.classes)
 
 
 def locate(

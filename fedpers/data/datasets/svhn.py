@@ -59,12 +59,15 @@ def _find(root: Path, names: list[str]) -> list[Path]:
 def _read(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     try:
         content = loadmat(path, variable_names=["X", "y"])
-        images, labels = np.asarray(content["X"]), np.asarray(content["y"]).ravel().astype(np.int64)
+        images, labels = np.asarray(content["X"]), np.asarray(content["y"]).ravel()
         if images.dtype != np.uint8 or images.shape[:3] != (32, 32, 3):
             raise ValueError(f"images of type {images.dtype} and shape {images.shape}, not (32, 32, 3, N) bytes")
+        if not np.array_equal(labels, labels.astype(np.int64)):
+            raise ValueError("labels that are no whole numbers")
     except Exception as error:  # scipy raises whatever the damage leads to
         raise UserError(
             f"{path} is damaged or none of SVHN's files ({type(error).__name__}: {error}). Remove it and fetch it again"
         ) from error
+    labels = labels.astype(np.int64)
     files.check_labels(labels, 1, 10, str(path))
     return np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels % 10

@@ -138,3 +138,12 @@ def test_pickle_with_a_wrong_checksum_is_never_opened(tmp_path: Path, name: str,
     assert not (tmp_path / "trapped").exists()
     pickle.loads(trap)  # otherwise the trap would prove nothing
     assert (tmp_path / "trapped").is_dir()
+
+
+@pytest.mark.parametrize(("name", "member"), [("cifar10", "data_batch_1.bin"), ("cifar100", "train.bin")])
+def test_missing_records_are_noticed_unless_any_number_will_do(name: str, member: str, tmp_path: Path) -> None:
+    """A file that was cut between two records is whole but for its length."""
+    write = write_cifar10_binary if name == "cifar10" else write_cifar100_binary
+    write(tmp_path)
+    with pytest.raises(UserError, match=rf"{member} holds \d+ images, where \d0,000 were published.*complete=false"):
+        load(name, tmp_path, complete=True)

@@ -56,11 +56,60 @@ def test_labels_may_be_names_or_numbers(tmp_path: Path) -> None:
     assert images.labels.tolist() == [2, 0, 2, 1, 0, 2]
     assert images.num_classes == 3
     assert images.owners.tolist() == [1, 1, 0, 1, 2, 2]
-    table(tmp_path, label=pa.array([0, 3, 1, 1, 0, 3], pa.uint8()))
-    assert load("hugging_face", tmp_path).num_classes == 4
-    assert load("hugging_face", tmp_path, num_classes=9).num_classes == 9
     table(tmp_path, label=[True, False, False, True, True, True])
     assert load("hugging_face", tmp_path).labels.tolist() == [1, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("label", "expected", "classes"),
+    [
+        (pa.array([0, 3, 1, 1, 0, 3], pa.uint8()), [0, 2, 1, 1, 0, 2], ("0", "1", "3")),
+        ([2007, 7, 1007, 7, 7, 2007], [2, 0, 1, 0, 0, 2], ("7", "1007", "2007")),
+        ([1, 2, 3, 10, 2, 1], [0, 1, 2, 3, 1, 0], ("1", "2", "3", "10")),
+        (pa.array(["b", "a", "b", "c", "a", "b"]).dictionary_encode(), [1, 0, 1, 2, 0, 1], ("a", "b", "c")),
+        (pa.array([5, 9, 5, 5, 9, 9]).dictionary_encode(), [0, 1, 0, 0, 1, 1], ("5", "9")),
+    ],
+)
+def test_labels_without_declared_names_are_numbered_without_gaps(label, expected, classes, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """2,007 empty classes would make the head large and the accuracy small."""
+    table(tmp_path, label=label)
+    images = load("hugging_face", tmp_path)
+    assert (images.labels.tolist(), images.num_classes, images.classes) == (expected, len(classes), classes)
+
+
+def test_a_number_of_classes_that_is_given_leaves_numbers_as_they_are(tmp_path: Path) -> None:
+    table(tmp_path, label=[0, 3, 1, 1, 0, 3])
+    images = load("hugging_face", tmp_path, num_classes=9)
+    assert (images.labels.tolist(), images.num_classes) == ([0, 3, 1, 1, 0, 3], 9)
+    assert images.classes == tuple("012345678")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            {"label": [0.0, 1.0, 2.0, 0.0, 1.0, 2.0]},
+            r"column 'label' is of type double. Accepted: whole numbers, or na",
+        ),
+        ({"label": [[0], [1], [0], [1], [0], [1]]}, r"column 'label' is of type list<.*Accepted: whole numbers"),
+        ({"label": [0, -1, 0, 1, 0, 1]}, r"row 1: 'label' is -1. Accepted: 0 and above"),
+        ({"label": pa.array([0, 2**63, 0, 1, 0, 1], pa.uint64())}, r"'label' has numbers that are too large"),
+        ({"who": [0.0, float("nan"), 1.0, 1.0, 0.0, 1.0]}, r"column 'who' is of type double. Accepted: whole numbers"),
+        ({"who": [[0], [1], [0], [1], [0], [1]]}, r"column 'who' is of type list<.*Accepted: whole numbers, or names"),
+    ],
+)
+def test_labels_and_owners_that_are_no_names(columns: dict[str, Any], message: str, tmp_path: Path) -> None:
+    table(tmp_path, **{"label": [0, 1, 0, 1, 0, 1], "who": [0, 0, 0, 1, 1, 1]} | columns)
+    with pytest.raises(UserError, match=message):
+        load("hugging_face", tmp_path, owner="who")
+
+
+def test_names_must_be_as_many_as_the_classes_that_are_asked_for(tmp_path: Path) -> None:
+    table(tmp_path, label=["cat", "ant", "cat", "bee", "ant", "cat"])
+    with pytest.raises(
+        UserError, match=r"num_classes=9 does not fit.*name 3 classes \(ant, bee, cat\). Accepted: null"
+    ):
+        load("hugging_face", tmp_path, num_classes=9)
 
 
 def test_images_may_be_plain_bytes_and_are_converted_when_asked(tmp_path: Path) -> None:
