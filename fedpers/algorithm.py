@@ -182,6 +182,12 @@ class Algorithm:
     reveals: ClassVar[tuple[str, ...]] = ()
     """The prefixes under which copies of personal tensors may leave a client; none by default."""
 
+    varies: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+    """By the beginnings of names: axes of what clients send that are of any length, one for each sample, say.
+
+    All other axes, and all of other tensors, are equally long for all clients.
+    """
+
     @property
     def sends(self) -> tuple[str, ...]:
         """The kinds of tensors that may leave a client (`kind_of`); a class says `sends = (...)`."""
@@ -223,6 +229,13 @@ class Algorithm:
     def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""
         return Average(federation)
+
+    def fault_in(self, sent: State, federation: Federation) -> str:
+        """Return what makes values that a client sent impossible, e.g. a label beyond the classes; empty: nothing.
+
+        Names, shapes, types and finite values have been checked. A client that sends impossible values fails.
+        """
+        return ""
 
     def train(self, task: Task) -> Update:
         """Train one client for one round."""

@@ -6,7 +6,7 @@ A client's memory is replaced only when everything else has succeeded; engines k
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,14 @@ def desk_of(settings: records.RunConfig) -> Desk:
     return desk
 
 
+def _staying(call: Callable[[Message, Context], Message], message: Message, context: Context) -> Message:
+    """Call a client; one that would end the process ends its own call alone."""
+    try:
+        return call(message, context)
+    except SystemExit as error:
+        raise RuntimeError(f"the client called sys.exit({error.code!r})") from error
+
+
 @app.query()
 def query(message: Message, context: Context) -> Message:
     """Answer the roll call with the client's number."""
@@ -138,16 +146,16 @@ def query(message: Message, context: Context) -> Message:
 @app.query(records.DEPLOYED)
 def deployed(message: Message, context: Context) -> Message:
     """Hand over one client's deployed model."""
-    return desk_of(context.run_config).deployed(message, context)
+    return _staying(desk_of(context.run_config).deployed, message, context)
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train one client for one round."""
-    return desk_of(context.run_config).train(message, context)
+    return _staying(desk_of(context.run_config).train, message, context)
 
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
     """Score one client."""
-    return desk_of(context.run_config).evaluate(message, context)
+    return _staying(desk_of(context.run_config).evaluate, message, context)

@@ -34,6 +34,7 @@ from fedpers.wire import records
 from fedpers.wire.carrier import BringsStrategy, Carrier, nothing
 from fedpers.wire.evaluation import evaluate_clients
 from fedpers.wire.export import Export
+from fedpers.wire.gate import Gate
 from fedpers.wire.keeper import keeper_of
 from fedpers.wire.ledger import Ledger
 from fedpers.wire.roll_call import roll_call
@@ -69,6 +70,7 @@ def serve(
     algorithm: Algorithm | None = None,
     *,
     goes_on_from: Snapshot | None = None,
+    gated: bool = True,
 ) -> None:
     """Run all rounds of a federation over a Grid and write its results.
 
@@ -80,6 +82,7 @@ def serve(
         reporter: Is told of every round.
         algorithm: The algorithm; without it, the one of the configuration.
         goes_on_from: What the run's last checkpoint holds, if it is to go on.
+        gated: What clients send is checked against what the algorithm declares before the server half sees it.
 
     Raises:
         FederationError: the federation cannot go on.
@@ -96,7 +99,7 @@ def serve(
     arrays = records.to_record(carrier.state.shared if carrier else federation.initial)
     if goes_on_from:
         arrays = keeper.bring_back(goes_on_from)
-    ledger = Ledger(grid, nodes)
+    ledger = Ledger(grid, nodes, Gate(algorithm, federation) if gated else None)
     export = Export(writer.folder, config, shards, federation, nodes, grid)
     unseen = config.unseen_clients(shards.num_clients)
 

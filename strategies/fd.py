@@ -17,6 +17,7 @@ which is KL plus a constant. Federated augmentation, the paper's other half, is 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from fedpers.algorithm import Aggregated, Algorithm, Federation, Purpose, Sent, State, Task, Update
 from fedpers.models.staged import Staged
 from fedpers.training import Batch, Objective, Split, collect, cross_entropy
-from strategies.parts.class_means import ClassMeansServer, MeansState, class_averages
+from strategies.parts.class_means import ClassMeansServer, MeansState, class_averages, fault_in_means
 from strategies.parts.personal_layers import all_keys
 
 MEAN, COUNT = "soft_labels/mean", "labels/count"
@@ -42,6 +43,7 @@ class FD(Algorithm):
 
     sends = ("soft_labels", "labels")
     receives = ("soft_labels", "labels")
+    varies = MappingProxyType({MEAN: (0,)})
 
     lambda_kd: float
 
@@ -52,6 +54,10 @@ class FD(Algorithm):
     def personal_keys(self, model: Staged) -> frozenset[str]:
         """Keep all weights."""
         return all_keys(model)
+
+    def fault_in(self, sent: State, federation: Federation) -> str:
+        """Return what makes a client's means impossible; empty: nothing."""
+        return fault_in_means(sent, MEAN, COUNT)
 
     def server(self, federation: Federation) -> "AverageServer":
         """Return the server half."""

@@ -23,6 +23,7 @@ otherwise they stay at home.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -62,6 +63,7 @@ class FedFomo(Algorithm):
     sends = ("weights", "affinity")
     receives = ("weights", "affinity")
     reveals = ("weights",)
+    varies = MappingProxyType({CLIENTS: (0,), GAINS: (0,)})
 
     downloads: int
     epsilon: float
@@ -79,6 +81,17 @@ class FedFomo(Algorithm):
     def personal_keys(self, model: Staged) -> frozenset[str]:
         """Keep all weights; what is sent is a copy."""
         return all_keys(model)
+
+    def fault_in(self, sent: State, federation: Federation) -> str:
+        """Return what makes a client's gains impossible; empty: nothing."""
+        if CLIENTS not in sent:
+            return ""
+        clients, gains = sent[CLIENTS], sent[GAINS]
+        if len(clients) != len(gains):
+            return f"it tells of {len(gains)} gains with {len(clients)} clients"
+        if len(clients) and not 0 <= int(clients.min()) <= int(clients.max()) < federation.num_clients:
+            return f"it tells of gains with clients {clients.tolist()}, of {federation.num_clients}"
+        return ""
 
     def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""

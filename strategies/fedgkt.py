@@ -28,7 +28,17 @@ from fedpers.algorithm import Aggregated, Algorithm, Federation, Purpose, Sent, 
 from fedpers.config.keys import Config
 from fedpers.device import server_device
 from fedpers.models.staged import Staged
-from strategies.parts.exchange import SOFT_LABELS, HeadTraining, Knowledge, Teacher, View, head_to_train, pooled
+from strategies.parts.exchange import (
+    ROWS,
+    SOFT_LABELS,
+    HeadTraining,
+    Knowledge,
+    Teacher,
+    View,
+    fault_in_knowledge,
+    head_to_train,
+    pooled,
+)
 from strategies.parts.heads import copied_weights
 from strategies.parts.personal_layers import all_keys
 
@@ -51,6 +61,7 @@ class FedGKT(Algorithm):
 
     sends = ("representations", "soft_labels", "labels")
     receives = ("soft_labels",)
+    varies = ROWS
 
     cut: int
     lambda_kl: float
@@ -76,6 +87,10 @@ class FedGKT(Algorithm):
     def personal_keys(self, model: Staged) -> frozenset[str]:
         """Keep all weights."""
         return all_keys(model)
+
+    def fault_in(self, sent: State, federation: Federation) -> str:
+        """Return what makes a client's knowledge impossible; empty: nothing."""
+        return fault_in_knowledge(sent, federation.num_classes)
 
     def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""

@@ -35,7 +35,7 @@ from fedpers.device import to_device
 from fedpers.models.staged import Staged
 from fedpers.training import Batch
 from strategies.parts.answers import distill
-from strategies.parts.low_rank import LowRankServer, compress
+from strategies.parts.low_rank import RANKS, LowRankServer, compress
 from strategies.parts.second_model import SecondModel, store, stored
 from strategies.parts.snapshots import restore, snapshot
 
@@ -59,6 +59,7 @@ class FedKD(SecondModel):
     min_loss: float
     energy_start: float
     energy_end: float
+    varies = RANKS
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -21,6 +21,7 @@ numbers are not finite are left out of mixtures; only parameters are mixed. Runn
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ from fedpers.algorithm import (
 )
 from fedpers.models.staged import Staged, stage_of
 from strategies.parts.answers import representations
-from strategies.parts.class_means import ClassMeansServer, MeansState, class_averages
+from strategies.parts.class_means import ClassMeansServer, MeansState, class_averages, fault_in_means
 from strategies.parts.freezing import only
 from strategies.parts.personal_layers import keys_of
 from strategies.parts.prototypes import COUNT, MEAN, mean_prototypes, near_prototypes
@@ -64,6 +65,7 @@ class FedPAC(Algorithm):
     sends = ("weights", "heads", "prototypes", "labels")
     receives = ("weights", "heads", "prototypes", "labels")
     reveals = ("heads",)
+    varies = MappingProxyType({MEAN: (0,)})
 
     lambda_align: float
     head_epochs: int
@@ -77,6 +79,10 @@ class FedPAC(Algorithm):
     def personal_keys(self, model: Staged) -> frozenset[str]:
         """Keep the head."""
         return keys_of(model, model.stage_names[-1:])
+
+    def fault_in(self, sent: State, federation: Federation) -> str:
+        """Return what makes a client's means impossible; empty: nothing."""
+        return fault_in_means(sent, MEAN, COUNT)
 
     def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""

@@ -20,13 +20,14 @@ last C_ky stand.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from fedpers.algorithm import Aggregated, Algorithm, Federation, Sent, Server, Task, Update
+from fedpers.algorithm import Aggregated, Algorithm, Federation, Sent, Server, State, Task, Update
 from fedpers.errors import unknown_name
 from fedpers.models.staged import Staged
 from strategies.parts.answers import representations
-from strategies.parts.class_means import ClassMeansServer, MeansState, class_averages
+from strategies.parts.class_means import ClassMeansServer, MeansState, class_averages, fault_in_means
 from strategies.parts.personal_layers import all_keys
 from strategies.parts.prototypes import (
     CLASS,
@@ -50,6 +51,7 @@ class FedProto(Algorithm):
 
     sends = ("prototypes", "labels")
     receives = ("prototypes", "labels")
+    varies = MappingProxyType({MEAN: (0,)})
 
     lambda_proto: float
     inference: str
@@ -63,6 +65,10 @@ class FedProto(Algorithm):
     def personal_keys(self, model: Staged) -> frozenset[str]:
         """Keep all weights."""
         return all_keys(model)
+
+    def fault_in(self, sent: State, federation: Federation) -> str:
+        """Return what makes a client's means impossible; empty: nothing."""
+        return fault_in_means(sent, MEAN, COUNT)
 
     def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""

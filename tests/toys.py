@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fedpers.algorithm import Algorithm, Task, Update
+from fedpers.algorithm import Algorithm, State, Task, Update
 from fedpers.config.keys import Config
 from fedpers.data.shards import ClientData
 from fedpers.models.staged import Staged
 from fedpers.training import Split
+from strategies.fedd2s import FedD2S
+from strategies.fedper import FedPer
 
 
 def make_task(
@@ -160,3 +163,95 @@ class Slow(Algorithm):
         if task.config.seed == self.fails:
             raise RuntimeError("the battery is empty")
         return super().train(task)
+
+
+def breakage(how: str, send: State) -> State:
+    """Return an update that is broken in one way; its first tensor of floats is what is broken."""
+    name = next(key for key, tensor in send.items() if tensor.is_floating_point())
+    value = send[name].clone()
+    if how in ("no number", "infinity"):
+        value.view(-1)[0] = float("nan" if how == "no number" else "inf")
+        return {**send, name: value}
+    if how == "missing":
+        return {key: tensor for key, tensor in send.items() if key != name}
+    if how == "flat":
+        return {**send, name: value.flatten()[:1]}
+    if how == "int8":
+        return {**send, name: value.to(torch.int8)}
+    if how == "huge":
+        return {**send, name: value * 1e6}
+    kind = {"extra": "no.such", "undeclared": "secrets/" + name}[how]
+    return {**send, kind: value}
+
+
+@dataclass(frozen=True)
+class BrokenFedPer(FedPer):
+    """FedPer in which one client sends something broken in one round, or ends the process.
+
+    Args:
+        client: The client; -1 for all.
+        round: The round.
+        how: See `breakage`; "exit" calls `sys.exit`, "raise" raises.
+    """
+
+    client: int = 2
+    round: int = 2
+    how: str = "no number"
+
+    def train(self, task: Task) -> Update:
+        """Train, and break what is sent."""
+        update = super().train(task)
+        if task.round != self.round or self.client not in (task.client, -1):
+            return update
+        if self.how == "exit":
+            sys.exit("enough")
+        if self.how == "raise":
+            raise RuntimeError("the battery is empty")
+        return dataclasses.replace(update, send=breakage(self.how, update.send))
+
+
+@dataclass(frozen=True)
+class BrokenFedD2S(FedD2S):
+    """The same for FedD2S.
+
+    Args:
+        client: The client.
+        round: The round.
+        how: As above, or "rows", "classes", "label".
+    """
+
+    client: int = 2
+    round: int = 2
+    how: str = "no number"
+
+    def train(self, task: Task) -> Update:
+        """Train, and break what is sent."""
+        update = super().train(task)
+        if (task.round, task.client) != (self.round, self.client):
+            return update
+        if self.how == "raise":
+            raise RuntimeError("the battery is empty")
+        send = dict(update.send)
+        if self.how == "rows":
+            send["labels/y"] = send["labels/y"][1:]
+        elif self.how == "classes":
+            send["soft_labels/p"] = send["soft_labels/p"][:, 1:]
+        elif self.how == "label":
+            send["labels/y"] = send["labels/y"] + 100
+        elif self.how == "negative":
+            send["labels/count"] = -send["labels/count"]
+        else:
+            send = breakage(self.how, send)
+        return dataclasses.replace(update, send=send)
+
+
+@dataclass(frozen=True)
+class Halves(Algorithm):
+    """FedAvg of which every other client sends something more."""
+
+    sends = ("weights", "extra")
+
+    def train(self, task: Task) -> Update:
+        """Train, and send more or not."""
+        update = super().train(task)
+        return dataclasses.replace(update, send=update.send | ({"extra/x": torch.ones(1)} if task.client % 2 else {}))

@@ -63,6 +63,12 @@ class Config:
     lr: float = option(0.05, "learning rate of the clients' SGD", affects="result")
     momentum: float = option(0.0, "momentum of the clients' SGD, fresh in every round", affects="result")
     weight_decay: float = option(0.0, "weight decay of the clients' SGD", affects="result")
+    max_update_norm: float | None = option(
+        None,
+        "largest L2 norm of what a client sends (of weights: of their change); beyond it the client fails in that "
+        "round; null: none. What is not finite, or of another shape, fails whatever it is",
+        affects="result",
+    )
     unseen: float = option(
         0.0, "share of the clients, drawn once, that never train and are only scored, in [0, 1)", affects="result"
     )
@@ -154,6 +160,8 @@ class Config:
         self._require("lr", 0 < self.lr < math.inf, "a number above 0")
         self._require("momentum", 0 <= self.momentum < 1, "a number in [0, 1)")
         self._require("weight_decay", 0 <= self.weight_decay < math.inf, "a number of at least 0")
+        norm = self.max_update_norm
+        self._require("max_update_norm", norm is None or 0 < norm < math.inf, "a number above 0, or null")
         self._require(
             "participation",
             0 < self.participation <= 1,

@@ -134,7 +134,7 @@ def resumable(candidate: Candidate, folder: Path) -> None:
 
 
 def kinds(candidate: Candidate, folder: Path) -> None:
-    """What leaves a client, and what it is sent, is of the kinds that the algorithm declares."""
+    """What leaves a client, and what it is sent, is of the kinds, and of the shapes, that the algorithm declares."""
     algorithm, played = candidate.algorithm(), play(candidate.config(), folder)
     for training in played.book.trainings:
         for key in training.update.send:
@@ -149,6 +149,7 @@ def kinds(candidate: Candidate, folder: Path) -> None:
             f"clients are sent {key!r} of kind {kind_of(key)!r}, but the algorithm declares "
             f"receives = {algorithm.receives}",
         )
+    play(candidate.config(), folder, gated=True)
 
 
 def personal(candidate: Candidate, folder: Path) -> None:

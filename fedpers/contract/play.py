@@ -148,6 +148,7 @@ def play(
     num_threads: int = 1,
     grid: type[LocalGrid] = LocalGrid,
     stopped_after: int | None = None,
+    gated: bool = False,
 ) -> Played:
     """Run a federation to its end.
 
@@ -158,6 +159,8 @@ def play(
         num_threads: Clients at the same time.
         grid: How clients are called.
         stopped_after: The round after which it is stopped, to go on from its checkpoint with everything made anew.
+        gated: What clients send is checked before the server half sees it, as in every run; the contract's own checks
+            see more without.
 
     Raises:
         Broken: clients fail, or the run cannot go on.
@@ -178,7 +181,7 @@ def play(
         writer = RunWriter(run_folder, goes_on_after=stopped_after if goes_on else None)
         reporter = Silent() if stop is None else _Stops(stop)
         try:
-            server_app.serve(clients, config, shards, writer, reporter, algorithm, goes_on_from=snapshot)
+            server_app.serve(clients, config, shards, writer, reporter, algorithm, goes_on_from=snapshot, gated=gated)
         except FederationError as error:
             raise Broken(f"training fails: {error}") from error
         except _Stopped:

@@ -92,6 +92,16 @@ class Watched(Algorithm):
     def __init__(self, inner: Algorithm, book: Book, eyes: Eyes) -> None:
         """Stand in front of the algorithm."""
         self.inner, self.book, self.eyes = inner, book, eyes
+        self.varies = inner.varies  # type: ignore[misc]  # of the class otherwise
+
+    @property
+    def sends(self) -> tuple[str, ...]:
+        """Pass it on."""
+        return self.inner.sends
+
+    def fault_in(self, sent: State, federation: Federation) -> str:
+        """Pass it on."""
+        return self.inner.fault_in(sent, federation)
 
     def check(self, model: Staged, config: Config) -> None:
         """Pass it on."""

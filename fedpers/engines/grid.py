@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from flwr.app import Context, Error, Message, MessageType, RecordDict
-from flwr.common.constant import ErrorCode
+from flwr.app import Context, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
@@ -15,6 +14,7 @@ from fedpers.engines.identity import RUN_ID, assume_server_identity
 from fedpers.errors import UserError
 from fedpers.task import State
 from fedpers.wire import records
+from fedpers.wire.records import failure
 
 App = Callable[[Message, Context], Message]
 log = logging.getLogger(__name__)
@@ -69,11 +69,6 @@ def _same(now: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     return now.keys() == before.keys() and all(now[name] is before[name] for name in now)
 
 
-def failure(message: Message, reason: str) -> Message:
-    """Return the reply of a client that failed."""
-    return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
-
-
 def late(client_timeout: float | None) -> str:
     """Return why a client failed that has taken too long."""
     return f"no answer after {client_timeout:g} seconds (engine.client_timeout)"
@@ -108,6 +103,10 @@ class Memories(Generic[Held]):
     def __setitem__(self, node: int, memory: Held) -> None:
         """Let a client remember something."""
         self._new[node] = memory
+
+    def take_back(self, node: int) -> None:
+        """Let a client remember what it did before this round."""
+        self._new.pop(node, None)
 
     def end_round(self) -> None:
         """Let what is new take its place."""
@@ -152,6 +151,11 @@ class SimulatedGrid(Grid, Generic[Held]):
     @abstractmethod
     def look_up(self, held: Held) -> RecordDict:
         """Return the memory that this stands for."""
+
+    def take_back(self, nodes: Iterable[int]) -> None:
+        """Let clients remember what they did before this round: the server did not take what they sent in it."""
+        for node in nodes:
+            self.memories.take_back(node)
 
     def end_round(self) -> None:
         """Let the memories that a round has made take the place of the earlier ones."""

@@ -12,7 +12,7 @@ from fedpers import client_app
 from fedpers.config.keys import Config
 from fedpers.data.shards import Shards
 from fedpers.engines.crew import Crew
-from fedpers.engines.grid import App, Caller, SimulatedGrid, check_client_timeout, failure, late
+from fedpers.engines.grid import App, Caller, SimulatedGrid, check_client_timeout, late
 from fedpers.errors import UserError
 from fedpers.progress import Reporter
 from fedpers.wire import records
@@ -62,7 +62,7 @@ class LocalGrid(SimulatedGrid[RecordDict]):
         return self._caller.call(message, self.memories[message.metadata.dst_node_id])
 
     def _late(self, message: Message) -> Answer:
-        return failure(message, late(self._timeout)), None
+        return records.failure(message, late(self._timeout)), None
 
     def hold(self, memory: RecordDict) -> RecordDict:
         """Hold a memory itself."""

@@ -8,7 +8,6 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from fedpers.algorithm import Federation, Purpose, Sent, Server, State
-from fedpers.errors import FederationError
 from fedpers.wire import records
 
 
@@ -130,23 +129,10 @@ def messages(
 
 
 def receive(replies: Iterable[Message], nodes: Mapping[int, int]) -> dict[int, Sent]:
-    """Return what clients sent, by client in ascending order, without those that failed.
-
-    Raises:
-        FederationError: clients do not send the same tensors, so that nothing can be aggregated.
-    """
+    """Return what clients sent, by client in ascending order, without those that failed."""
     clients = {node: client for client, node in nodes.items()}
     valid = {clients[reply.metadata.src_node_id]: reply.content for reply in replies if not reply.has_error()}
-    sent = {
+    return {
         client: Sent(records.view_arrays(content), int(records.num_examples(content)))
         for client, content in sorted(valid.items())
     }
-    first = next(iter(sent), 0)
-    for client, each in sent.items():
-        odd = min(each.tensors.keys() ^ sent[first].tensors.keys(), default=None)
-        if odd is not None:
-            raise FederationError(
-                f"clients {first} and {client} sent different tensors: one of them sent {odd!r}, the other did not. "
-                "An algorithm's `train` sends the same names from every client of a round"
-            )
-    return sent

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast, runtime_checkable
 
 from flwr.app import Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -12,6 +12,7 @@ from flwr.supercore.run import Run
 from fedpers.errors import FederationError
 from fedpers.rows import Diagnostic, Entry
 from fedpers.wire import records
+from fedpers.wire.gate import Gate
 
 
 @dataclass
@@ -29,17 +30,26 @@ class Books:
     diagnostics: list[Diagnostic]
 
 
+@runtime_checkable
+class Forgetful(Protocol):
+    """A Grid whose clients can be made to remember what they did before a round, as those of our engines can."""
+
+    def take_back(self, nodes: Iterable[int]) -> None:
+        """Let clients forget what they have learnt in this round."""
+
+
 class Ledger(Grid):
-    """Passes everything on to another Grid and writes it down.
+    """Passes everything on to another Grid and writes it down; what is broken goes no further.
 
     Args:
         grid: The engine's Grid.
         nodes: Node id by client number.
+        gate: Tells which updates are broken; None lets all in.
     """
 
-    def __init__(self, grid: Grid, nodes: dict[int, int]) -> None:
+    def __init__(self, grid: Grid, nodes: dict[int, int], gate: Gate | None = None) -> None:
         """Start with empty books."""
-        self._grid = grid
+        self._grid, self._gate = grid, gate
         self._clients = {node: client for client, node in nodes.items()}
         self._books = Books([], set(), [])
 
@@ -63,6 +73,7 @@ class Ledger(Grid):
             self._record(message, records.round_of(content), message.metadata.dst_node_id, sizes[id(content)])
         replies = list(self._grid.send_and_receive(sent, timeout=timeout))
         number = records.round_of(sent[0].content) if sent else 0
+        replies = self._let_in(sent, replies)
         for reply in replies:
             self._record_reply(reply, number)
         failures = [reply for reply in replies if reply.has_error()]
@@ -72,6 +83,23 @@ class Ledger(Grid):
                 f"all {len(sent)} clients failed in round {number}. The first: {reason}. Add debug=true for more"
             )
         return replies
+
+    def _let_in(self, sent: list[Message], replies: list[Message]) -> list[Message]:
+        """Turn replies to training messages that are broken into the failures of their clients."""
+        if self._gate is None or not sent or sent[0].metadata.message_type.partition(".")[0] != MessageType.TRAIN:
+            return replies
+        asked = {self._clients[message.metadata.dst_node_id]: message for message in sent}
+        valid = {self._clients[reply.metadata.src_node_id]: reply.content for reply in replies if not reply.has_error()}
+        faults = self._gate.faults(valid, lambda client: asked[client].content)
+        broken = {asked[client].metadata.dst_node_id for client in faults}
+        if broken and isinstance(self._grid, Forgetful):
+            self._grid.take_back(broken)
+        return [
+            records.failure(asked[client], faults[client])
+            if (client := self._clients[reply.metadata.src_node_id]) in faults
+            else reply
+            for reply in replies
+        ]
 
     def _record(self, message: Message, number: int, node: int, sizes: dict[str, int]) -> None:
         phase, client = message.metadata.message_type.partition(".")[0], self._clients[node]

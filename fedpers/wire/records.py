@@ -8,7 +8,8 @@ strategies send and expect.
 from typing import TypeVar, cast
 
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from flwr.common.constant import ErrorCode
 from torch import Tensor
 
 from fedpers.algorithm import State, kind_of
@@ -117,3 +118,8 @@ def bytes_by_kind(content: RecordDict) -> dict[str, int]:
 def partition_of(metrics: MetricRecord) -> int:
     """Return the client number that a roll-call reply names."""
     return cast(int, metrics[PARTITION_ID])
+
+
+def failure(message: Message, reason: str) -> Message:
+    """Return the reply of a client that failed."""
+    return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)

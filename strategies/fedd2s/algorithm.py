@@ -25,19 +25,22 @@ sent and all defaults are ours. KL(q ‖ f) stands for the cross-entropy with ta
 from dataclasses import dataclass
 from typing import Any
 
-from fedpers.algorithm import WEIGHTS, Federation, Server, Task, Update
+from fedpers.algorithm import WEIGHTS, Federation, Server, State, Task, Update
 from fedpers.models.staged import Staged
 from strategies.fedd2s.client import CUT, HEAD, POOLED, train
 from strategies.fedd2s.server import HeadServer
 from strategies.fedd2s.settings import Settings
 from strategies.fedd2s.vote import Rule, label_shift, with_vote
 from strategies.fedd2s.weights import load_averages
+from strategies.parts.exchange import ROWS, fault_in_knowledge
 from strategies.parts.heads import frozen_head
 
 
 @dataclass(frozen=True)
 class FedD2S(Settings):
     """Both halves, under the keys of `strategies.fedd2s.settings`."""
+
+    varies = ROWS
 
     @property
     def sends(self) -> tuple[str, ...]:
@@ -54,6 +57,10 @@ class FedD2S(Settings):
     @property
     def _weights(self) -> tuple[str, ...]:
         return (WEIGHTS,) if self.shares_weights else ()
+
+    def fault_in(self, sent: State, federation: Federation) -> str:
+        """Return what makes a client's knowledge impossible; empty: nothing."""
+        return fault_in_knowledge(sent, federation.num_classes) if self.shares_knowledge else ""
 
     def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""

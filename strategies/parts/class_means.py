@@ -21,6 +21,22 @@ def class_averages(values: Tensor, labels: Tensor, num_classes: int) -> tuple[Te
     return sums[present] / count[present, None], count
 
 
+def fault_in_means(sent: Mapping[str, Tensor], mean: str, count: str) -> str:
+    """Return what makes a client's means impossible; empty: nothing.
+
+    Args:
+        sent: What the client sent.
+        mean: Wire key of its means; without them, there is no fault in them.
+        count: Wire key of its samples of each class.
+    """
+    if mean not in sent:
+        return ""
+    present = int((sent[count] > 0).sum())
+    if len(sent[mean]) != present:
+        return f"it sends {len(sent[mean])} means and counts samples of {present} classes"
+    return ""
+
+
 @dataclass(frozen=True)
 class Means:
     """A client's means by class.

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -28,6 +29,9 @@ from strategies.parts.snapshots import snapshot
 
 SENT = ("representations/h", "soft_labels/p", "labels/y", "labels/count")
 """What a client sends: the wire keys of `Knowledge`, in its order."""
+
+ROWS = MappingProxyType(dict.fromkeys(SENT, (0,)))
+"""Each has a row for each sample, or class: an algorithm's `varies`."""
 
 SOFT_LABELS = "soft_labels/q"
 """What a client is sent: a row for each row of its knowledge."""
@@ -56,6 +60,19 @@ class Knowledge(NamedTuple):
     def received(cls, tensors: Mapping[str, Tensor]) -> "Knowledge":
         """Read what a client sent, whatever the type of its numbers on the wire."""
         return cls(*(tensors[key].float() if tensors[key].is_floating_point() else tensors[key] for key in SENT))
+
+
+def fault_in_knowledge(sent: Mapping[str, Tensor], num_classes: int) -> str:
+    """Return what makes a client's knowledge impossible; empty: nothing."""
+    known = Knowledge(*(sent[key] for key in SENT))
+    rows = {len(tensor) for tensor in known}
+    if len(rows) > 1:
+        return f"its knowledge has {min(rows)} rows of one kind and {max(rows)} of another"
+    if known.p.shape[1] != num_classes:
+        return f"its soft labels are of {known.p.shape[1]} classes, not of {num_classes}"
+    if len(known.labels) and int(known.labels.max()) >= num_classes:
+        return f"its labels reach {int(known.labels.max())}, with {num_classes} classes"
+    return ""
 
 
 @dataclass(frozen=True)

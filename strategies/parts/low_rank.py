@@ -5,6 +5,7 @@ rank", 1936: no matrix of that rank is nearer.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from torch import Tensor
 from fedpers.algorithm import Aggregated, Average, Sent, ServerState, State, mean_by_examples
 
 LEFT, RIGHT = "weights/left/", "weights/right/"
+
+RANKS = MappingProxyType({LEFT: (1,), RIGHT: (0,)})
+"""The axes of factors that are as long as a client's change has rank: an algorithm's `varies`."""
 
 
 def compress(after: State, before: State, energy: float) -> State:
@@ -42,7 +46,7 @@ def low_rank(matrix: Tensor, energy: float) -> tuple[Tensor, Tensor]:
         rank = int((shares < energy * shares[-1]).sum()) + 1
         if rank * sum(matrix.shape) < matrix.numel():
             return u[:, :rank] * s[:rank], vh[:rank]
-    return matrix, matrix.new_zeros(0)
+    return matrix, matrix.new_zeros(0, matrix.shape[1])
 
 
 def expand(left: Tensor, right: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ from typing import Any
 import ray
 from flwr.app import ArrayRecord, Message, RecordDict
 
-from fedpers.engines.grid import Memories, failure, late
+from fedpers.engines.grid import Memories, late
 from fedpers.engines.ray.worker import Call
-from fedpers.wire.records import select
+from fedpers.wire.records import failure, select
 
 Ref = Any
 """A `ray.ObjectRef`."""
