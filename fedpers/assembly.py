@@ -1,5 +1,6 @@
 """From a configuration to what a run is made of: model, data, algorithm, and what the server knows of them."""
 
+import copy
 import logging
 import shlex
 import threading
@@ -15,7 +16,7 @@ from fedpers.data.prepare import prepare
 from fedpers.data.shards import Shards
 from fedpers.data.sources import code_of_data
 from fedpers.errors import UserError
-from fedpers.models.batch_norm import local_keys
+from fedpers.models.batch_norm import layer_keys, local_keys
 from fedpers.models.initial import load_weights
 from fedpers.models.staged import Staged
 from fedpers.scoring import check_metrics
@@ -106,9 +107,7 @@ def check(config: Config, shards: Shards) -> None:
             f"init={config.init} is not possible where clients have several architectures (model.mixture). Accepted: "
             "one model"
         )
-    for key, why in algorithm.without_effect().items():
-        if _is_changed(config, key):
-            log.warning("strategy.%s=%s has no effect with strategy.%s", key, config.strategy[key], why)
+    _name_what_is_idle(algorithm, config)
     models = [build_model(config, shards, number) for number in range(len(model_specs(config)))]
     for model in models:
         algorithm.check(model, config)
@@ -122,6 +121,8 @@ def check(config: Config, shards: Shards) -> None:
                 f"strategy={config.choices.get('strategy')} shares weights, which clients of several architectures "
                 "(model.mixture) cannot. Accepted: a strategy that keeps all weights on the clients, or one model"
             )
+    for model in models:
+        _check_batches(model, config, shards)
     keeps = keeps_state(config)
     if config.checkpoint_every and not keeps:
         raise UserError(
@@ -133,16 +134,33 @@ def check(config: Config, shards: Shards) -> None:
         resolve(path, f"figures[{number}]", config.plugins)
 
 
-def _is_changed(config: Config, key: str) -> bool:
-    """Tell whether a key of the strategy is not as the strategy's YAML file has it."""
-    from omegaconf import OmegaConf  # late, both: workers compose nothing
+def _check_batches(model: Staged, config: Config, shards: Shards) -> None:
+    """Raise a UserError where a client would train on single samples, and the model's BatchNorm cannot.
 
-    from fedpers.config.compose import group_choices
+    It cannot where a feature map has come down to a single point: there is nothing to normalize over.
+    """
+    sizes = shards.split_sizes[:, 0]
+    if (config.batch_size > 1 and sizes.min() > 1) or not layer_keys(model):
+        return
+    try:
+        copy.deepcopy(model).train()(torch.zeros(1, *shards.shape))
+    except ValueError as error:
+        where = "batch_size=1" if config.batch_size == 1 else f"client {int(sizes.argmin())} with one training sample"
+        raise UserError(
+            f"{where} is not possible with this model's BatchNorm ({error}). Accepted: batches of at least 2, or a "
+            "model without BatchNorm, e.g. model.norm=group"
+        ) from error
 
-    path = group_choices("strategy").get(config.choices.get("strategy", ""))
-    if path is None or key not in config.strategy:
-        return False
-    return bool(OmegaConf.to_container(OmegaConf.load(path))[key] != config.strategy[key])  # type: ignore[index,call-overload]
+
+def _name_what_is_idle(algorithm: Algorithm, config: Config) -> None:
+    """Say which keys have been set to no effect."""
+    if not (idle := algorithm.without_effect()):
+        return
+    from fedpers.config.compose import usual  # late: workers compose nothing
+
+    for key, why in idle.items():
+        if key in config.strategy and config.strategy[key] != usual(config, key):
+            log.warning("strategy.%s=%s has no effect with strategy.%s", key, config.strategy[key], why)
 
 
 def keeps_state(config: Config) -> bool:

@@ -126,7 +126,11 @@ def _run(job: Job) -> None:
 
 
 def _compare(folder: Path, jobs: Sequence[Job], members: dict[str, Member]) -> None:
-    console, runs = progress.printer(), {job.name: Run(job.folder) for job in jobs}
+    runs = {job.name: run for job in jobs if (run := Run(job.folder)).summary["last"]}
+    console = progress.printer()
+    if not runs:
+        console.print("no round of any job was scored (eval_every=0)", markup=False)
+        return
     console.print(progress.comparison_table({name: run.summary for name, run in runs.items()}))
     rows = by_setting(runs, members)
     console.print(terminal_table(rows))

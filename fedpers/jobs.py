@@ -94,10 +94,13 @@ class Job:
 
     def report(self) -> None:
         """Draw its figures, and print its table and the paths of what was written."""
-        figures.draw([Run(self.folder)], self.folder / "figures", self.config.figures, self.config.plugins)
         run, console = Run(self.folder), progress.printer()
-        title = f"{self.title}: test accuracy over {run.data['num_clients']} clients"
-        console.print(progress.result_table(run.summary, title))
+        if not run.summary["last"]:
+            console.print(f"{self.title}: no round was scored (eval_every={self.config.eval_every})", markup=False)
+            progress.print_paths(console, progress.listing(self.folder))
+            return
+        figures.draw([run], self.folder / "figures", self.config.figures, self.config.plugins)
+        console.print(progress.result_table(run.summary, f"{self.title}: test accuracy, over clients"))
         if others := progress.metric_table(run.summary):
             console.print(others)
         progress.print_paths(console, progress.listing(self.folder))

@@ -1,7 +1,7 @@
 """How a run shows itself in a terminal: a progress bar, or one line for each evaluation, and a table at the end."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from fedpers.rows import MODELS, Entry, Row, mean_accuracy, metric_rank
 
@@ -69,7 +70,7 @@ class Display(Bar):
         self._has_diverged = False
         if not quiet and self.console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 TextColumn("round {task.completed}/{task.total}"),
                 TextColumn("{task.fields[accuracy]}"),
@@ -111,24 +112,50 @@ class Display(Bar):
             self.console.print(f"{self._title}: round {round}/{self._rounds}, {text}", markup=False)
 
 
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
+class PlainTable(Table):
+    """A table of plain text: what stands in brackets, in the name of a class or a file, is no markup.
+
+    Args:
+        title: Stands above it.
+        caption: Stands below it.
+        columns: The columns' headers.
+        left: So many columns are aligned to the left, all others to the right.
+        wraps: Whether long cells may be broken.
+    """
+
+    def __init__(
+        self, title: str, columns: Iterable[str], *, left: int = 1, caption: str = "", wraps: bool = False
+    ) -> None:
+        """Make an empty table."""
+        super().__init__(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        self.padding = (0, 2, 0, 0)
+        self.caption = Text(caption) if caption else None
+        for number, column in enumerate(columns):
+            self.add_column(Text(column), justify="left" if number < left else "right", no_wrap=not wraps)
+
+    def add(self, *cells: str) -> None:
+        """Add a row."""
+        self.add_row(*map(Text, cells))
 
 
 def result_table(summary: dict[str, Any], title: str) -> Table:
     """Return a run's headline: each model's accuracy over clients on the test split."""
-    table = _table(title)
-    columns = ("model", "round", "mean", "weighted", "std", "worst 10%", "best 10%", "Jain")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number < 2 else "right", no_wrap=True)
+    columns = ("model", "round", "clients", "mean", "weighted", "std", "worst 10%", "best 10%", "Jain")
+    table = PlainTable(title, columns, left=2)
     for name, label in (("last", "last"), ("validation_selected", "best val."), ("unseen", "unseen clients")):
         for model in MODELS:
             figures = summary.get(name, {}).get("test", {}).get(model)
             if figures:
                 keys = ("mean", "weighted", "std", "worst_10pct", "best_10pct")
                 shares = [f"{figures[key]:.1%}" for key in keys]
-                table.add_row(model, f"{label} ({figures['round']})", *shares, f"{figures['jain']:.3f}")
+                table.add(model, f"{label} ({figures['round']})", scored(figures), *shares, f"{figures['jain']:.3f}")
     return table
+
+
+def scored(figures: Mapping[str, Any]) -> str:
+    """Return how many clients stand behind a mean, and of how many where some could not be scored."""
+    found, expected = int(figures["num_clients"]), int(figures.get("of_clients", figures["num_clients"]))
+    return f"{found}" if found == expected else f"{found} of {expected}"
 
 
 def metric_table(summary: dict[str, Any]) -> Table | None:
@@ -141,12 +168,11 @@ def metric_table(summary: dict[str, Any]) -> Table | None:
     names = _other_metrics(last[model] for model in models)
     if not names:
         return None
-    table = _table(title := "Other metrics, test split, last round, mean over clients")
+    title = "Other metrics, test split, last round, mean over clients"
+    table = PlainTable(title, ("metric", *models))
     table.min_width = len(title)
-    for number, column in enumerate(("metric", *models)):
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
     for name in names:
-        table.add_row(name, *(_mean(last[model], name) for model in models))
+        table.add(name, *(_mean(last[model], name) for model in models))
     return table
 
 
@@ -166,16 +192,15 @@ def _mean(figures: dict[str, Any], name: str) -> str:
 
 def comparison_table(summaries: dict[str, dict[str, Any]]) -> Table:
     """Return one row for each job of a multirun: the personal models' test accuracy, and other metrics, last round."""
-    table = _table("Personal models, test split, last round")
     personal = {job: summary["last"]["test"]["personal"] for job, summary in summaries.items()}
     others = _other_metrics(personal.values())
-    for number, column in enumerate(("job", "mean", "std", "worst 10%", *others, "sent and received")):
-        table.add_column(column, justify="left" if number == 0 else "right")
+    columns = ("job", "clients", "mean", "std", "worst 10%", *others, "sent and received")
+    table = PlainTable("Personal models, test split, last round", columns, wraps=True)
     for job, summary in summaries.items():
         figures = personal[job]
         size = sum(sum(kinds.values()) for kinds in summary["bytes"].values())
         shares = [f"{figures[key]:.1%}" for key in ("mean", "std", "worst_10pct")]
-        table.add_row(job, *shares, *(_mean(figures, name) for name in others), f"{size / 1e6:.1f} MB")
+        table.add(job, scored(figures), *shares, *(_mean(figures, name) for name in others), f"{size / 1e6:.1f} MB")
     return table
 
 
@@ -198,5 +223,5 @@ def listing(folder: Path) -> list[Path]:
         folder / "summary.json",
         folder / "metrics",
         folder / "traffic",
-        *sorted((folder / "figures").iterdir()),
+        *sorted((folder / "figures").glob("*")),
     ]

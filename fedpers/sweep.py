@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.table import Table
 
+from fedpers.progress import PlainTable, scored
 from fedpers.results import Run, metrics
 from fedpers.results.sweeps import Member
 from fedpers.scratch import replaced
 
 SEED = "seed"
-COLUMNS = ("setting", "seeds", "accuracy", "± 95 %", "worst 10 %", "± 95 %")
+COLUMNS = ("setting", "seeds", "clients", "accuracy", "± 95 %", "worst 10 %", "± 95 %")
 
 
 def by_setting(runs: Mapping[str, Run], members: Mapping[str, Member]) -> list[dict[str, Any]]:
@@ -32,9 +32,11 @@ def by_setting(runs: Mapping[str, Run], members: Mapping[str, Member]) -> list[d
         groups.setdefault(setting or "all", []).append(run)
     rows = []
     for setting, group in groups.items():
-        row: dict[str, Any] = {"setting": setting, "seeds": len(group)}
+        last = [run.summary["last"]["test"]["personal"] for run in group]
+        fewest = min(last, key=lambda figures: figures["num_clients"] / figures.get("of_clients", 1))
+        row: dict[str, Any] = {"setting": setting, "seeds": len(group), "clients": scored(fewest)}
         for measure, key in (("accuracy", "mean"), ("worst_10pct", "worst_10pct")):
-            values = [float(run.summary["last"]["test"]["personal"][key]) for run in group]
+            values = [float(figures[key]) for figures in last]
             low, high = metrics.confidence_interval(values)
             row |= {measure: sum(values) / len(values), f"{measure}_low": low, f"{measure}_high": high}
         rows.append(row)
@@ -47,7 +49,7 @@ def write_tables(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
     table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}", *(f"| {' | '.join(_cells(r))} |" for r in rows)]
+    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}", *map(_line, rows)]
     written = []
     for name, content in (("sweep.csv", text.getvalue()), ("sweep.md", "\n".join(lines) + "\n")):
         with replaced(folder / name) as scratch:
@@ -56,18 +58,21 @@ def write_tables(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
     return written
 
 
+def _line(row: Mapping[str, Any]) -> str:
+    """Return a row of Markdown; a bar in a name would begin another cell."""
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in _cells(row))} |"
+
+
 def terminal_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return the rows as a table for a terminal."""
-    table = Table(title="By setting, mean over seeds", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, column in enumerate(COLUMNS):
-        table.add_column(column, justify="left" if number == 0 else "right")
+    table = PlainTable("By setting, mean over seeds", COLUMNS, wraps=True)
     for row in rows:
-        table.add_row(*_cells(row))
+        table.add(*_cells(row))
     return table
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    cells = [str(row["setting"]), str(row["seeds"])]
+    cells = [str(row["setting"]), str(row["seeds"]), str(row["clients"])]
     for measure in ("accuracy", "worst_10pct"):
         half = (row[f"{measure}_high"] - row[f"{measure}_low"]) / 2
         cells += [f"{100 * row[measure]:.1f} %", f"{100 * half:.1f}" if row["seeds"] > 1 else "–"]

@@ -54,7 +54,8 @@ def _panel(axes: Axes, groups: Sequence[Group], metric: str) -> dict[str, Artist
     for group in groups:
         if group.has(metric):
             table = group.personal(metric)
-            handles.append(curve(axes, table, "personal" if single else group.label, group.color, group.line))
+            label = ("personal" if single else group.label) + (_missing(group, table) if metric == "accuracy" else "")
+            handles.append(curve(axes, table, label, group.color, group.line))
     handles += _other_models(axes, groups[0], metric) if single else []
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     axes.margins(x=0.02)
@@ -63,6 +64,12 @@ def _panel(axes: Axes, groups: Sequence[Group], metric: str) -> dict[str, Artist
         axes.set_xlim((left + right) / 2 - 1, (left + right) / 2 + 1)
     style.fit_axis(axes, 100.5 if metric == "accuracy" else math.inf)
     return {str(handle.get_label()): handle for handle in handles}
+
+
+def _missing(group: Group, table: pd.DataFrame) -> str:
+    """Return how many clients are missing where most are, for a label; empty: none in any round."""
+    fewest, expected = int(table.notna().sum(axis=1).min()), group.num_clients
+    return f", up to {expected - fewest} of {expected} clients failed" if fewest < expected else ""
 
 
 def curve(axes: Axes, table: pd.DataFrame, label: str, color: str, line: str) -> Artist:

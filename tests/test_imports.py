@@ -59,6 +59,7 @@ FLOWER = {
     "fedpers/wire/roll_call.py",
     "fedpers/wire/rounds.py",
     "fedpers/wire/keeper.py",
+    "fedpers/wire/gate.py",
     "fedpers/wire/ledger.py",
     "fedpers/wire/evaluation.py",
     "fedpers/wire/export.py",

@@ -45,13 +45,15 @@ def test_a_table_by_setting(cli) -> None:
         assert float(row["accuracy_high"]) - float(row["accuracy"]) == pytest.approx(half, rel=1e-5)
         worst = mine.sort_values("value").groupby("seed")["value"].first()  # one of four clients
         assert float(row["worst_10pct"]) == pytest.approx(worst.mean())
-        assert f"| {row['setting']} | 3 | {100 * float(row['accuracy']):.1f} % |" in Path("sweep/sweep.md").read_text()
+        assert (
+            f"| {row['setting']} | 3 | 4 | {100 * float(row['accuracy']):.1f} % |" in Path("sweep/sweep.md").read_text()
+        )
     assert "By setting, mean over seeds" in out
 
 
 def test_a_single_seed_has_no_interval(cli) -> None:
     assert cli("--multirun", *SMALL, "strategy=local,fedavg", "out=sweep")[0] == 0
-    assert "| strategy=local | 1 | " in (text := Path("sweep/sweep.md").read_text())
+    assert "| strategy=local | 1 | 4 | " in (text := Path("sweep/sweep.md").read_text())
     assert " | – | " in text
 
 

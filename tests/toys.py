@@ -255,3 +255,14 @@ class Halves(Algorithm):
         """Train, and send more or not."""
         update = super().train(task)
         return dataclasses.replace(update, send=update.send | ({"extra/x": torch.ones(1)} if task.client % 2 else {}))
+
+
+@dataclass(frozen=True)
+class Unscored(Algorithm):
+    """FedAvg in which two clients cannot be scored."""
+
+    def personalize(self, task: Task) -> Staged:
+        """Fail, or give the model."""
+        if task.client in (1, 2):
+            raise RuntimeError("the screen is broken")
+        return task.model

@@ -119,6 +119,10 @@ class Outcome:
         for seed, run in self.runs.items():
             if failures := run.summary["num_failures"]:
                 found.append(f"seed {seed}: clients failed, {failures} messages")
+            figures = run.summary["last"]["test"][self.arm.column]
+            if figures["num_clients"] < figures.get("of_clients", 0):
+                count = f"{figures['num_clients']:g} of {figures['of_clients']}"
+                found.append(f"seed {seed}: means are over {count} clients, the others could not be scored")
             if run.summary.get("diverged"):
                 found.append(f"seed {seed}: training diverged, so that accuracies mean nothing")
         return tuple(found)

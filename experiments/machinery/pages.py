@@ -5,7 +5,6 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from rich import box
 from rich.table import Table
 
 from experiments.machinery.jobs import listing
@@ -15,6 +14,7 @@ from experiments.machinery.plan import REFERENCE, Pair
 from experiments.machinery.study import Options, Scale, Study, told
 from experiments.machinery.tuning import Choice
 from fedpers.errors import writing
+from fedpers.progress import PlainTable
 from fedpers.scratch import replaced
 
 HEADERS = {
@@ -167,7 +167,7 @@ def cell(row: Row, measure: str, best: Row | None = None) -> str:
         value = row.estimate(measure)
     if value is None:
         return "–"
-    mean = f"{value.mean:{'+' if measure in ('gain', *BEHIND) else ''}.1f}"
+    mean = f"{value.mean:{'+' if measure in ('gain', *BEHIND) else ''}z.1f}"
     return f"{mean} ± {value.half:.1f}" if value.half is not None and measure in INTERVALS else mean
 
 
@@ -259,11 +259,10 @@ def _csv(header: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
 def terminal_table(study: Study, found: Sequence[Row]) -> Table:
     """Return the main columns for a terminal."""
     shown = ("accuracy", "gain", "worst_10pct", "megabytes")
-    table = Table(title=study.question, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, header in enumerate(["", "method", *(HEADERS[measure] for measure in shown)]):
-        table.add_column(header, justify="left" if number < 2 else "right", no_wrap=True)
+    headers = ["", "method", *(HEADERS[measure] for measure in shown)]
+    table = PlainTable(study.question, headers, left=2)
     for row in found:
-        table.add_row(row.condition.name, row.arm.name, *(cell(row, measure) for measure in shown))
+        table.add(row.condition.name, row.arm.name, *(cell(row, measure) for measure in shown))
     return table
 
 

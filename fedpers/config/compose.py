@@ -55,6 +55,13 @@ def group_choices(group: str, extra: str | None = None) -> dict[str, Path]:
     return found
 
 
+def usual(config: Config, key: str) -> Any:
+    """Return the value that a key of the strategy has in the strategy's file; the run's own where there is no file."""
+    path = group_choices("strategy").get(config.choices.get("strategy", ""))
+    values: Any = OmegaConf.to_container(OmegaConf.load(path)) if path else config.strategy
+    return values.get(key)
+
+
 def sweep(overrides: list[str]) -> list[list[str]]:
     """Expand comma-separated values, other than paths, into the overrides of every job.
 

@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from fedpers.arguments import parser
@@ -23,7 +21,7 @@ from fedpers.data.prepare import prepare
 from fedpers.data.shards import SPLITS, Shards
 from fedpers.endings import command
 from fedpers.errors import UserError
-from fedpers.progress import printer
+from fedpers.progress import PlainTable, printer
 
 SHOWN = 20
 """Clients that the table has a row for."""
@@ -67,30 +65,30 @@ def table(shards: Shards) -> Table:
     """Return a row for each client, of the first ones if there are many, and what holds for all."""
     sizes, histogram = shards.split_sizes, shards.label_histogram
     count, num_classes = len(sizes), (histogram > 0).sum(1)
-    made = Table(
-        title=f"{shards.manifest['dataset']}: {sizes.sum():,} samples of {count:,} clients, "
-        f"{shards.num_classes} classes, {'x'.join(map(str, shards.shape))}",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
+    title = (
+        f"{shards.manifest['dataset']}: {sizes.sum():,} samples of {count:,} clients, "
+        f"{shards.num_classes} classes, {'x'.join(map(str, shards.shape))}"
     )
-    made.add_column("client")
-    for column in (*SPLITS, "classes", "most frequent"):
-        made.add_column(column, justify="right")
+    made = PlainTable(title, ("client", *SPLITS, "classes", "most frequent"), caption=_names(shards))
     for client in range(min(count, SHOWN)):
         top = int(histogram[client].argmax())
         share = histogram[client, top] / max(1, histogram[client].sum())
-        name = escape(shards.classes[top]) if shards.classes else top
-        made.add_row(str(client), *map(str, sizes[client]), str(num_classes[client]), f"{name} ({share:.0%})")
+        name = shards.classes[top] if shards.classes else top
+        made.add(str(client), *map(str, sizes[client]), str(num_classes[client]), f"{name} ({share:.0%})")
     if count > SHOWN:
-        made.add_row("...")
+        made.add("...")
     made.add_section()
-    if shards.classes and shards.classes != [str(number) for number in range(shards.num_classes)]:
-        more = ", ..." if shards.num_classes > SHOWN else ""
-        made.caption = escape(f"classes 0, 1, ...: {', '.join(shards.classes[:SHOWN])}{more}")
     for name, statistic in (("least", np.min), ("median", np.median), ("most", np.max)):
-        made.add_row(name, *(f"{statistic(sizes[:, i]):g}" for i in range(3)), f"{statistic(num_classes):g}")
+        made.add(name, *(f"{statistic(sizes[:, i]):g}" for i in range(3)), f"{statistic(num_classes):g}")
     return made
+
+
+def _names(shards: Shards) -> str:
+    """Return what the classes are called, where that is not simply their numbers."""
+    names = shards.classes
+    if not names or names == [str(number) for number in range(len(names))]:
+        return ""
+    return f"classes 0, 1, ...: {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ class LocalEngine:
     """
 
     num_threads: int
-    client_timeout: float | None
+    client_timeout: float | None = None
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fedpers.errors import UserError
 from fedpers.results import metrics
 from fedpers.results.run import Run
 from fedpers.rows import MODELS, SPLITS, metric_rank
@@ -15,11 +16,12 @@ def summarize(run: Run) -> dict[str, Any]:
 
     The best round on test is there too, under a name that says what it is: it must not be the headline. Clients that
     never train are counted apart, under `unseen`, after the last round. `diverged` has the first round in which a model
-    had no finite loss, and the number of clients with such models. Figures are those of the accuracy, which chooses
-    the rounds, too; those of every other metric, over the clients where it is finite, stand under `metrics`.
+    had no finite loss, and the number of clients with such models. Every mean is over `num_clients` of `of_clients`:
+    those that failed to be scored are missing. Figures are those of the accuracy, which chooses the rounds, too; those
+    of every other metric, over the clients where it is finite, stand under `metrics`.
     """
     is_unseen = run.metrics.client.isin(run.unseen)
-    table = run.metrics[~is_unseen]
+    table, expected = run.metrics[~is_unseen], _num_trainable(run)
     summary: dict[str, Any] = {"last": {}, "validation_selected": {}, "best_on_test_not_for_reporting": {}}
     for model in MODELS:
         of_model = table[table.model == model]
@@ -34,12 +36,20 @@ def summarize(run: Run) -> dict[str, Any]:
             for split, rows in by_split.items():
                 rows = rows[rows["round"] == number]
                 if not rows.empty:
-                    summary[name].setdefault(split, {})[model] = _figures(run, rows)
+                    summary[name].setdefault(split, {})[model] = _figures(run, rows, expected)
     if run.unseen:
         summary["unseen"] = _last(run, run.metrics[is_unseen])
     lost = run.metrics[(run.metrics.metric == "loss") & ~np.isfinite(run.metrics.value)]
     summary["diverged"] = None if lost.empty else {"round": int(lost["round"].min()), "clients": lost.client.nunique()}
     return summary | _totals(run)
+
+
+def _num_trainable(run: Run) -> int | None:
+    """Return how many clients may train; None in runs of earlier versions, which do not say how many there are."""
+    try:
+        return len(run.clients) - len(run.unseen)
+    except UserError:
+        return None
 
 
 def _last(run: Run, table: pd.DataFrame) -> dict[str, Any]:
@@ -50,19 +60,21 @@ def _last(run: Run, table: pd.DataFrame) -> dict[str, Any]:
         for model in MODELS:
             rows = table[(table.model == model) & (table.split == split)]
             if not rows.empty:
-                found.setdefault(split, {})[model] = _figures(run, rows)
+                found.setdefault(split, {})[model] = _figures(run, rows, len(run.unseen))
     return found
 
 
-def _figures(run: Run, rows: pd.DataFrame) -> dict[str, Any]:
-    """Return the figures of one model on one split after one round."""
+def _figures(run: Run, rows: pd.DataFrame, expected: int | None) -> dict[str, Any]:
+    """Return the figures of one model on one split after one round; so many clients should have been scored."""
     accuracy, finite = rows[rows.metric == "accuracy"], rows[np.isfinite(rows.value)]
     others = {}
     for name in sorted(set(finite.metric) - {"accuracy"}, key=metric_rank):
         of_it, small = finite[finite.metric == name], name.partition("/")[0] in run.smaller_is_better
         others[name] = metrics.describe(of_it.value, of_it.num_examples, smaller_is_better=small)
     number = int(rows["round"].iloc[0])
-    return {"round": number, **metrics.summarize(accuracy.value, accuracy.num_examples), "metrics": others}
+    figures = metrics.summarize(accuracy.value, accuracy.num_examples)
+    of_all = {} if expected is None else {"of_clients": expected}
+    return {"round": number, **figures, **of_all, "metrics": others}
 
 
 def _best_round(rows: pd.DataFrame) -> int:

@@ -37,8 +37,8 @@ class Gate:
         """Take the model's forms as what its entries have to have; models of several architectures send none."""
         self._algorithm, self._federation = algorithm, federation
         self._sends = algorithm.sends
-        single = len(federation.config.model.get("mixture", ())) <= 1
-        model = federation.model().state_dict() if single else {}
+        self._is_single = len(federation.config.model.get("mixture", ())) <= 1
+        model = federation.model().state_dict() if self._is_single else {}
         self._model: dict[str, Form] = {key: _form(tensor) for key, tensor in model.items()}
         self._max_norm = federation.config.max_update_norm
 
@@ -106,8 +106,11 @@ class Gate:
         return next((axes for start, axes in self._algorithm.varies.items() if name.startswith(start)), ())
 
     def _of_other_forms(self, name: str, sent: Mapping[int, State]) -> dict[int, Form]:
-        """Return the clients whose tensor is of another form than most of the others', and that form."""
-        if self._entry(name) in self._model:
+        """Return the clients whose tensor is of another form than most of the others', and that form.
+
+        What models of several architectures put out may differ in shape; whether it may, the server half says.
+        """
+        if self._entry(name) in self._model or not self._is_single:
             return {}
         free = self._free_axes(name)
         forms = {}

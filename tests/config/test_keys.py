@@ -30,6 +30,7 @@ OTHER: dict[str, Any] = {
     "lr": 1.0,
     "momentum": 0.5,
     "weight_decay": 0.5,
+    "max_update_norm": 1.0,
     "unseen": 0.5,
     "init": "a",
     "public_samples": 1,

@@ -12,7 +12,8 @@ from ondisk import write_cifar10_binary
 
 from fedpers.assembly import open_run
 from fedpers.data import prepare as preparing
-from fedpers.data.prepare import hold_out, prepare
+from fedpers.data.division import hold_out
+from fedpers.data.prepare import prepare
 from fedpers.errors import UserError
 
 

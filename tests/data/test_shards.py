@@ -17,6 +17,7 @@ from ondisk import read_spec
 from sklearn.datasets import load_digits
 
 from fedpers.config.keys import Config
+from fedpers.data import division
 from fedpers.data import prepare as preparing
 from fedpers.data.prepare import prepare
 from fedpers.data.shards import SPLITS
@@ -98,7 +99,7 @@ def test_manifest(digits_config: MakeConfig) -> None:
     first = index[: bounds[0, 3]]
     assert histogram[0].tolist() == np.bincount(target[first], minlength=10).tolist()
     parts = [tuple(np.split(index[b[0] : b[3]], b[1:3] - b[0])) for b in bounds]
-    assert manifest["assignment_sha256"] == preparing.assignment_sha256(parts)
+    assert manifest["assignment_sha256"] == division.assignment_sha256(parts)
 
 
 def test_second_prepare_writes_nothing(digits_config: MakeConfig) -> None:
@@ -194,13 +195,13 @@ def test_two_runs_may_prepare_at_once(
     digits_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     barrier = threading.Barrier(2)
-    assign = preparing.assign
+    assign = division.assign
 
     def assign_together(*args: Any) -> Any:
         barrier.wait(timeout=20)  # both have found that there is no folder
         return assign(*args)
 
-    monkeypatch.setattr(preparing, "assign", assign_together)
+    monkeypatch.setattr(division, "assign", assign_together)
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(prepare, [digits_config(choice="iid")] * 2)
     assert first.folder == second.folder

@@ -152,7 +152,7 @@ def test_a_cluster_that_is_not_there() -> None:
     import ray
 
     ray.shutdown()
-    engine = RayEngine(1, {"num_cpus": 1.0}, "127.0.0.1:1", 0, None, 60.0)
+    engine = RayEngine(1, {"num_cpus": 1.0}, "127.0.0.1:1", 0, 60.0)
     with pytest.raises(UserError, match=r"engine.address=127.0.0.1:1: no Ray cluster was found"):
         engine._connect(debug=False)
 
@@ -177,7 +177,7 @@ def test_a_ray_that_hangs_while_it_starts(address: str | None, message: str, mon
     monkeypatch.setattr(ray, "init", lambda **_: time.sleep(60))
     before = signal.getsignal(signal.SIGALRM)
     with pytest.raises(UserError, match=message):
-        RayEngine(1, {"num_cpus": 1.0}, address, 0, None, 0.5)._connect(debug=False)
+        RayEngine(1, {"num_cpus": 1.0}, address, 0, 0.5)._connect(debug=False)
     assert signal.getsignal(signal.SIGALRM) == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
@@ -209,7 +209,7 @@ def test_two_nodes_of_a_cluster(config, federate, tmp_path) -> None:  # type: ig
 def test_workers_that_cannot_start_end_the_run(config) -> None:  # type: ignore[no-untyped-def]
     import ray
 
-    RayEngine(2, {"num_cpus": 0.5}, None, 0, None, 60.0)._connect(debug=False)  # only the workers are late
+    RayEngine(2, {"num_cpus": 0.5}, None, 0, 60.0)._connect(debug=False)  # only the workers are late
     assert ray.is_initialized()
     composed = config(*ON_RAY, "engine.start_timeout=0.001")
     with pytest.raises(FederationError, match=r"no Ray worker could be started.*engine.start_timeout"):

@@ -32,10 +32,11 @@ def test_a_single_run_also_shows_its_other_models_thinner(tmp_path: Path) -> Non
 
 
 def test_seeds_make_one_curve_over_all_their_clients(tmp_path: Path) -> None:
+    two = [[1, 2], [3, 4]]
     runs = [
-        write_run(tmp_path / "a", [[0.1, 0.3]], seed=0),
-        write_run(tmp_path / "b", [[0.5, 0.7]], seed=1),
-        write_run(tmp_path / "c", [[0.2, 0.6]], seed=0, strategy="local", others={"global": 1.0}),
+        write_run(tmp_path / "a", [[0.1, 0.3]], seed=0, histogram=two),
+        write_run(tmp_path / "b", [[0.5, 0.7]], seed=1, histogram=two),
+        write_run(tmp_path / "c", [[0.2, 0.6]], seed=0, histogram=two, strategy="local", others={"global": 1.0}),
     ]
     figure = convergence.figure(runs)
     first, second = only_axes(figure).lines
@@ -61,8 +62,10 @@ def test_seeds_are_averaged_only_over_rounds_that_all_have(tmp_path: Path) -> No
 
 def test_a_failed_client_is_left_out_of_its_round_only(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [[0.1, 0.2, 0.3, 0.6], [0.9, None, 0.5, 0.5]])
-    (line,) = only_axes(convergence.figure([run])).lines
+    curve = convergence.figure([run, run])
+    (line,) = only_axes(curve).lines
     assert line.get_ydata() == pytest.approx([30, 100 * 1.9 / 3])
+    assert legend_of(curve)[1] == ["personal, up to 1 of 4 clients failed"]
     figure = client_accuracy.figure([run])
     assert legend_of(figure)[1] == ["fedavg: 63.3 %, 1 of 4 clients failed"]
     assert only_axes(figure).patches[0].get_data().values == pytest.approx([50, 50, 90])

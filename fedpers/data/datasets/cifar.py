@@ -96,7 +96,7 @@ alphabet; as the dataset's page has them."""
 
 
 def cifar10(
-    root: str, *, download: bool, complete: bool, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+    root: str, *, download: bool, mean: tuple[float, ...] | None, std: tuple[float, ...] | None, complete: bool = True
 ) -> Images:
     """Load CIFAR-10, train and test merged; see `_load`."""
     return _load(_CIFAR10, root, download, complete, mean, std)
@@ -107,9 +107,9 @@ def cifar100(
     *,
     labels: str,
     download: bool,
-    complete: bool,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
+    complete: bool = True,
 ) -> Images:
     """Load CIFAR-100 with its 100 `fine` or its 20 `coarse` labels, train and test merged; see `_load`."""
     if labels not in _CIFAR100:

@@ -22,7 +22,7 @@ _COUNT = 270_000
 
 
 def cinic10(
-    root: str, *, download: bool, complete: bool, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+    root: str, *, download: bool, mean: tuple[float, ...] | None, std: tuple[float, ...] | None, complete: bool = True
 ) -> Images:
     """Load the training, validation and test images, merged.
 

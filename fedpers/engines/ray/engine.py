@@ -35,17 +35,17 @@ class RayEngine:
         resources: What each actor reserves: `num_cpus`, `num_gpus`, and custom resources of a cluster by name.
         address: None for a Ray of its own on this machine, otherwise that of a cluster: `auto` or `ray://HOST:PORT`.
         retries: Times that clients are called again whose actor died; 0 lets them miss the round.
+        start_timeout: Seconds to wait for Ray, and again for the actors.
         client_timeout: Seconds that a client may take for an answer, training or scoring; None for as long as it wants.
             The actor of one that takes longer ends itself, and another one takes its place.
-        start_timeout: Seconds to wait for Ray, and again for the actors.
     """
 
     num_workers: int | None
     resources: dict[str, float]
     address: str | None
     retries: int
-    client_timeout: float | None
     start_timeout: float
+    client_timeout: float | None = None
 
     def __post_init__(self) -> None:
         """Check ranges."""

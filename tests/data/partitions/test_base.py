@@ -25,8 +25,8 @@ from ondisk import read_spec
 from sklearn.datasets import load_digits
 
 from fedpers.config.build import build
+from fedpers.data.division import assign, assignment_sha256
 from fedpers.data.partitions.base import Partition
-from fedpers.data.prepare import assign, assignment_sha256
 from fedpers.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Classes. .* will NOT be used")
@@ -116,8 +116,8 @@ def test_max_samples_draws_a_random_subset() -> None:
         ("iid", {"max_samples": 11}, "partition.num_clients=4", "at most 3 clients"),
         ("dirichlet", {"alpha": 0.0}, "partition.alpha=0.0", "above 0"),
         ("dirichlet", {"alpha": -1.0}, "partition.alpha=-1.0", "above 0"),
-        ("dirichlet", {"alpha": float("nan")}, "partition.alpha=nan", "above 0"),
-        ("dirichlet", {"alpha": float("inf")}, "partition.alpha=inf", "above 0"),
+        ("dirichlet", {"alpha": float("nan")}, "partition.alpha=nan", "finite numbers"),
+        ("dirichlet", {"alpha": float("inf")}, "partition.alpha=inf", "finite numbers"),
         ("pathological", {"classes_per_client": 0}, "partition.classes_per_client=0", "1 to 10"),
         ("pathological", {"classes_per_client": 11}, "partition.classes_per_client=11", "1 to 10"),
     ],
