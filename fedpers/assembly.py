@@ -63,6 +63,7 @@ def build_model(config: Config, shards: Shards, client: int = 0) -> Staged:
             specs[client % len(specs)],
             "model",
             plugins=config.plugins,
+            returns=Staged,
             shape=shards.shape,
             num_classes=shards.num_classes,
         )
@@ -73,7 +74,7 @@ def build_model(config: Config, shards: Shards, client: int = 0) -> Staged:
 
 def build_algorithm(config: Config) -> Algorithm:
     """Build the algorithm."""
-    algorithm: Algorithm = build(config.strategy, "strategy", plugins=config.plugins)
+    algorithm: Algorithm = build(config.strategy, "strategy", plugins=config.plugins, returns=Algorithm)
     return algorithm
 
 

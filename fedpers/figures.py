@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedpers.config.build import is_allowed, resolve
+from fedpers.errors import UserError
 from fedpers.results import Run
 
 
@@ -14,7 +15,13 @@ def draw(runs: Sequence[Run], folder: Path, figures: Sequence[str], plugins: Seq
         UserError: a figure does not exist or is not allowed, or cannot be drawn of these runs.
     """
     functions = [resolve(path, f"figures[{number}]", plugins) for number, path in enumerate(figures)]
-    return [path for function in functions for path in function(list(runs), folder)]
+    written: list[Path] = []
+    for name, function in zip(figures, functions, strict=True):
+        paths = function(list(runs), folder)
+        if not isinstance(paths, list | tuple):
+            raise UserError(f"figures: {name} returned a {type(paths).__name__}. Accepted: the list of files it wrote")
+        written += paths
+    return written
 
 
 def listed(runs: Sequence[Run]) -> list[str]:

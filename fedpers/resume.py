@@ -14,6 +14,7 @@ from fedpers.errors import UserError
 from fedpers.models.initial import weights_sha256
 from fedpers.provenance import run_sha256
 from fedpers.results import Run
+from fedpers.results.reading import read_object
 
 HASHES = {
     "dataset_sha256": "the dataset's files",
@@ -97,7 +98,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     if not path.is_file():
         return {}
-    found = json.loads(path.read_text())
+    found = read_object(path, "the run was never begun", ("seed",))
     last: dict[str, Any] = found | (found.get("resumed") or [{}])[-1]
     return last
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -28,6 +29,24 @@ class Update:
     send: State
     keep: State
     metrics: dict[str, float]
+
+
+def checked(update: Any) -> Update:
+    """Return what a client half's `train` gave, if it is an Update of tensors and numbers.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(update, Update):
+        raise TypeError(f"`train` returned a {type(update).__name__}, not an Update")
+    for what, tensors in (("send", update.send), ("keep", update.keep)):
+        for name, value in tensors.items():
+            if not isinstance(value, torch.Tensor):
+                raise TypeError(f"`train` returned {what}[{name!r}], a {type(value).__name__}, not a tensor")
+    for name, figure in update.metrics.items():
+        if isinstance(figure, bool) or not isinstance(figure, int | float):
+            raise TypeError(f"`train` returned metrics[{name!r}], a {type(figure).__name__}, not a number")
+    return update
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ class Worker:
             task: The client's.
             shared: What all clients are sent: the global model, where it is complete.
         """
-        personal = self.algorithm.personalize(task)
+        personal = self._personal(task)
         scores = _score("personal", personal, task, self.metrics)
         if self.config.finetune_epochs:
             tuned = dataclasses.replace(task, model=personal)
@@ -122,13 +122,20 @@ class Worker:
                 scores |= _score("global", loadable.load(shared, {}), task, self.metrics)
         return scores
 
+    def _personal(self, task: Task) -> Staged:
+        """Return the model that the algorithm deploys on the client."""
+        model: Any = self.algorithm.personalize(task)
+        if not isinstance(model, Staged):
+            raise TypeError(f"`personalize` returned a {type(model).__name__}, not a Staged")
+        return model
+
     def deployed(self, task: Task) -> tuple[list[Any], State]:
         """Return the model that the algorithm deploys on the client, as plain values and tensors (`describe`).
 
         Raises:
             TypeError: it holds something that no file can hold.
         """
-        model = self.algorithm.personalize(task)
+        model = self._personal(task)
         if self.config.batch_norm == "reset":
             reestimate_statistics(model, task.data.train, self.config.batch_size)
         return describe(model, self.loadable(task.client).model)

@@ -22,17 +22,19 @@ from fedpers.errors import UserError, unknown_name
 ALLOWED = ("fedpers.data", "fedpers.models", "fedpers.engines", "strategies", "plots")
 
 
-def build(spec: Spec, group: str, *, plugins: Iterable[str] = (), **extra: Any) -> Any:
+def build(spec: Spec, group: str, *, plugins: Iterable[str] = (), returns: type | None = None, **extra: Any) -> Any:
     """Call a specification's target with its keyword arguments and those of `extra` that it takes.
 
     Args:
         spec: `_target_` and keyword arguments, as composed from YAML.
         group: The configuration group, for messages: key `alpha` of group `partition` is `partition.alpha`.
         plugins: Additional modules that may be imported.
+        returns: What the target has to return.
         **extra: Arguments that the caller knows (e.g. the data's shape); the target takes those it names.
 
     Raises:
-        UserError: the target is not allowed or does not exist, or a key is unknown, missing or of a wrong type.
+        UserError: the target is not allowed or does not exist, a key is unknown, missing or of a wrong type, or what
+            it returns is something else.
     """
     if "_target_" not in spec:
         raise UserError(f"{group} names no `_target_`: choose {group}=NAME, see --help")
@@ -51,7 +53,13 @@ def build(spec: Spec, group: str, *, plugins: Iterable[str] = (), **extra: Any) 
             arguments[key] = coerce(given[key], hints.get(key, Any), f"{group}.{key}")
         elif parameters[key].default is inspect.Parameter.empty:
             raise UserError(f"{group}.{key} is missing: {spec['_target_']} needs it")
-    return target(**arguments)
+    made = target(**arguments)
+    if returns is not None and not isinstance(made, returns):
+        raise UserError(
+            f"{group}._target_={spec['_target_']} returned a {type(made).__name__}. Accepted: a "
+            f"{returns.__module__}.{returns.__qualname__}"
+        )
+    return made
 
 
 def resolve(path: str, key: str, plugins: Iterable[str] = ()) -> Callable[..., Any]:

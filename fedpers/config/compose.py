@@ -69,12 +69,21 @@ def sweep(overrides: list[str]) -> list[list[str]]:
         UserError: an override cannot be read.
     """
     alternatives = [
-        [f"{parsed.key_or_group}={value}" for value in parsed.sweep_string_iterator()]
-        if parsed.is_sweep_override()
-        else [text]
+        _values(parsed, text) if parsed.is_sweep_override() else [text]
         for text, parsed in zip(overrides, _parse([_literal(text) for text in overrides]), strict=True)
     ]
     return [list(job) for job in itertools.product(*alternatives)]
+
+
+def _values(parsed: Override, text: str) -> list[str]:
+    """Return a sweep's overrides, one for each value."""
+    try:
+        return [f"{parsed.key_or_group}={value}" for value in parsed.sweep_string_iterator()]
+    except HydraException as error:  # glob(*) needs what only Hydra's own command line has
+        raise UserError(
+            f"{text} is no sweep that can be made here ({error}). Accepted: values with commas between them, "
+            "choice(...) or range(...)"
+        ) from error
 
 
 def read_list(text: str) -> list[str]:

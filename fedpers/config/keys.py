@@ -223,6 +223,8 @@ class Config:
         Raises:
             UserError: a key does not exist.
         """
+        if not isinstance(values, dict):
+            raise UserError(f"a configuration is no {type(values).__name__}. Accepted: an object with the run's keys")
         known = {f.name for f in dataclasses.fields(cls)}
         for key in values:
             if key not in known:

@@ -39,8 +39,8 @@ def prepare(config: Config) -> Shards:
         UserError: the dataset is missing or damaged, the partition is impossible, or the cache cannot be written.
     """
     cache = _cache_folder(config)
-    partition: Partition = build(config.partition, "partition", plugins=config.plugins)
-    shift: Shift = build(config.shift, "shift", plugins=config.plugins) if config.shift else Shift(None)
+    partition: Partition = build(config.partition, "partition", plugins=config.plugins, returns=Partition)
+    shift: Shift = build(config.shift, "shift", plugins=config.plugins, returns=Shift) if config.shift else Shift(None)
     key = fingerprint(config.dataset, config.plugins)
     described = known(cache, key)
     if described is not None:
@@ -48,7 +48,7 @@ def prepare(config: Config) -> Shards:
         folder = _folder(cache, content)
         if _is_there(folder, content):
             return Shards(folder)
-    images: Images = build(config.dataset, "dataset", plugins=config.plugins)
+    images: Images = build(config.dataset, "dataset", plugins=config.plugins, returns=Images)
     described = describe(images)
     content = _content(config, described)
     folder = _folder(cache, content)

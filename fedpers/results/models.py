@@ -1,6 +1,5 @@
 """Models that a run has kept, ready to be used: `fedpers.results.Run(RUN).model(3).classify("cat.png")`."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from fedpers.device import CPU
 from fedpers.errors import UserError
 from fedpers.models.described import FOLDER, FORMAT, LISTING, file_of, rebuild
 from fedpers.models.staged import Staged
+from fedpers.results.reading import read_object
 from fedpers.state import read_tensors
 
 
@@ -115,15 +115,10 @@ def load_model(folder: Path, client: int | str, plugins: Iterable[str] = ()) -> 
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{path} is missing: the run has kept no models. Run it with save=last or save=best; resume=RUN does so "
-            "for one that has not ended"
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error})") from error
+    found = read_object(
+        path,
+        "the run has kept no models. Run it with save=last or save=best; resume=RUN does so for one that has not ended",
+    )
     if found.get("format") != FORMAT:
         raise UserError(f"{path} is of another version of fedpers")
     return found

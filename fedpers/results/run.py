@@ -1,6 +1,5 @@
 """Finished runs, read as tidy tables."""
 
-import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +12,21 @@ from numpy.typing import NDArray
 
 from fedpers.config.keys import Config, identity
 from fedpers.errors import UserError, unknown_name
+from fedpers.results.reading import read_object
 from fedpers.results.sweeps import read_listing
 from fedpers.results.tables import arrow_schema, read_parquet, read_rows, to_wide
 from fedpers.rows import ALWAYS, Diagnostic, Entry, Row, metric_rank
 
 if TYPE_CHECKING:
     from fedpers.results.models import Deployed
+
+_NEEDS = {
+    "config.json": ("rounds", "seed", "dataset", "strategy"),
+    "data.json": ("dataset", "dataset_sha256", "assignment_sha256"),
+    "manifest.json": ("seed",),
+    "summary.json": ("last", "bytes"),
+}
+"""Keys without which a file of a run is damaged; all versions have them."""
 
 
 class Run:
@@ -150,14 +158,7 @@ class Run:
         return rows.pivot(index="round", columns="client", values="value")
 
     def _json(self, name: str) -> dict[str, Any]:
-        path = self.folder / name
-        try:
-            content: dict[str, Any] = json.loads(path.read_text())
-        except FileNotFoundError as error:
-            raise UserError(f"{path} is missing: the run has not ended, or not as it should") from error
-        except ValueError as error:
-            raise UserError(f"{path} is damaged ({error})") from error
-        return content
+        return read_object(self.folder / name, "the run has not ended, or not as it should", _NEEDS.get(name, ()))
 
     def _table(self, name: str, row: type) -> pd.DataFrame:
         files = sorted((self.folder / name).glob("round-*.parquet"))

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from fedpers.checkpoint import forget_after
 from fedpers.config.keys import Config
 from fedpers.errors import UserError, cannot_write, writing
+from fedpers.results.reading import read_object
 from fedpers.results.tables import arrow_schema
 from fedpers.rows import Diagnostic, Entry, Row
 from fedpers.scratch import replaced
@@ -74,7 +75,7 @@ class RunWriter:
         """
         path = self.folder / "manifest.json"
         if self._goes_on_after is not None and path.is_file():
-            first, again = json.loads(path.read_text()), {key: manifest[key] for key in _OF_EACH_START}
+            first, again = read_object(path, "the run was never begun"), {key: manifest[key] for key in _OF_EACH_START}
             again |= {"after_round": self._goes_on_after, "differences": self._differences}
             manifest = {**first, "resumed": [*first.get("resumed", []), again]}
         self.write_json("config.json", dataclasses.asdict(config))

@@ -23,6 +23,7 @@ from fedpers.data.shards import Shards
 from fedpers.errors import writing
 from fedpers.models.described import FOLDER, FORMAT, LISTING, file_of
 from fedpers.models.staged import Staged
+from fedpers.results.reading import read_object
 from fedpers.state import sha256, size_of, to_bytes
 from fedpers.wire import records
 from fedpers.wire.carrier import messages
@@ -58,7 +59,8 @@ class Export:
             small = size_of(self._base.state_dict()) * len(nodes) < LIMIT
             self.what = "last" if small and own_machines else "none"
         kept = self.folder / LISTING  # of a run that goes on
-        self._best = json.loads(kept.read_text()).get("val_accuracy") or -math.inf if kept.is_file() else -math.inf
+        best = read_object(kept, "").get("val_accuracy") if kept.is_file() else None
+        self._best = -math.inf if best is None else float(best)
 
     @cached_property
     def _base(self) -> Staged:

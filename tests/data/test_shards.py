@@ -18,7 +18,6 @@ from sklearn.datasets import load_digits
 
 from fedpers.config.keys import Config
 from fedpers.data import division
-from fedpers.data import prepare as preparing
 from fedpers.data.prepare import prepare
 from fedpers.data.shards import SPLITS
 from fedpers.errors import UserError
