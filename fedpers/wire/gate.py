@@ -40,6 +40,7 @@ class Gate:
         self._is_single = len(federation.config.model.get("mixture", ())) <= 1
         model = federation.model().state_dict() if self._is_single else {}
         self._model: dict[str, Form] = {key: _form(tensor) for key, tensor in model.items()}
+        self._entries: dict[str, str] = {}
         self._max_norm = federation.config.max_update_norm
 
     def faults(self, replies: Mapping[int, RecordDict], received: Callable[[int], RecordDict]) -> dict[int, str]:
@@ -55,13 +56,15 @@ class Gate:
         found: dict[int, str] = {}
         sent: dict[int, State] = {}
         for client, content in sorted(replies.items()):
-            fault = _unreadable(content)
-            if not fault:
-                sent[client] = records.view_arrays(content)
-                fault = self._alone(sent[client], received(client))
-            if fault:
+            try:
+                state = _read(content)
+            except (KeyError, ValueError, TypeError, OSError, EOFError) as error:
+                found[client] = f"its reply cannot be read ({type(error).__name__}: {error})"
+                continue
+            if fault := self._alone(state, received, client):
                 found[client] = fault
-                sent.pop(client, None)
+            else:
+                sent[client] = state
         names = _odd_ones("names", {client: frozenset(state) for client, state in sent.items()})
         for client, usual in names.items():
             odd = min(usual ^ sent[client].keys())
@@ -74,7 +77,7 @@ class Gate:
         values = {client: self._algorithm.fault_in(state, self._federation) for client, state in sent.items()}
         return found | {client: fault for client, fault in values.items() if fault}
 
-    def _alone(self, state: State, received: RecordDict) -> str:
+    def _alone(self, state: State, received: Callable[[int], RecordDict], client: int) -> str:
         """Return what is wrong with an update whatever others send; empty: nothing."""
         for name, tensor in state.items():
             if kind_of(name) not in self._sends:
@@ -88,18 +91,24 @@ class Gate:
                 return f"its {name!r} is {_told(tensor.dtype, tensor.shape)}, the model's {_told(*expected)}"
             if kind_of(name) == "labels" and tensor.numel() and bool((tensor < 0).any()):
                 return f"its {name!r} holds negative numbers"
-            if not _is_finite(tensor):
-                return (
-                    f"its {name!r} holds values that are no finite numbers; where training diverges, a smaller lr helps"
-                )
-        if self._max_norm is not None and (norm := _norm(state, records.view_arrays(received))) > self._max_norm:
+        if broken := _not_finite(state):
+            return (
+                f"its {broken!r} holds values that are no finite numbers; where training diverges, a smaller lr helps"
+            )
+        if (
+            self._max_norm is not None
+            and (norm := _norm(state, records.view_arrays(received(client)))) > self._max_norm
+        ):
             return f"its update is of norm {norm:.3g}, beyond max_update_norm={self._max_norm:g}"
         return ""
 
     def _entry(self, name: str) -> str:
         """Return the entry of the model that a tensor stands for by its name; empty: none."""
-        ends = [name, *(name.split("/", count)[-1] for count in range(1, name.count("/") + 1))]
-        return "" if self._free_axes(name) else next((end for end in ends if end in self._model), "")
+        if name not in self._entries:
+            ends = [name, *(name.split("/", count)[-1] for count in range(1, name.count("/") + 1))]
+            entry = next((end for end in ends if end in self._model), "")
+            self._entries[name] = "" if self._free_axes(name) else entry
+        return self._entries[name]
 
     def _free_axes(self, name: str) -> tuple[int, ...]:
         """Return the axes of a tensor that are of any length."""
@@ -140,17 +149,17 @@ def _odd_ones(what: str, values: Mapping[int, Any]) -> dict[int, Any]:
     return {client: usual for client, value in values.items() if value != usual}
 
 
-def _unreadable(content: RecordDict) -> str:
-    """Return why a reply cannot be read at all; empty: it can."""
+def _read(content: RecordDict) -> State:
+    """Return what a reply holds.
+
+    Raises:
+        ValueError: it tells of an impossible number of training samples; other errors where it is damaged.
+    """
     metrics = records.select(content, MetricRecord).get(records.METRICS, MetricRecord())
     number = metrics.get(records.NUM_EXAMPLES)
-    if isinstance(number, list) or number is None or not 0 < number < float("inf") or number != int(number):
-        return f"its reply tells of {number} training samples"
-    try:
-        records.view_arrays(content)
-    except (KeyError, ValueError, TypeError, OSError, EOFError) as error:
-        return f"its reply cannot be read ({type(error).__name__}: {error})"
-    return ""
+    if isinstance(number, list) or number is None or not 0 < number < math.inf or number != int(number):
+        raise ValueError(f"it tells of {number} training samples")
+    return records.view_arrays(content)
 
 
 def _form(tensor: Tensor) -> Form:
@@ -162,11 +171,16 @@ def _told(dtype: torch.dtype, shape: tuple[int, ...]) -> str:
     return f"{str(dtype).removeprefix('torch.')} of shape ({sizes})"
 
 
-def _is_finite(tensor: Tensor) -> bool:
-    """Tell whether all values are finite: so is their sum then, unless it overflows."""
-    if not tensor.is_floating_point():
-        return True
-    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
+def _not_finite(state: State) -> str:
+    """Return the first tensor with a value that is not finite; empty: there is none.
+
+    All at once: a norm is finite only if all values are, and the other way round unless it overflows.
+    """
+    floats = [tensor for tensor in state.values() if tensor.is_floating_point() and tensor.numel()]
+    if not floats or math.isfinite(sum(norm.item() for norm in torch._foreach_norm(floats))):
+        return ""
+    broken = (name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all())
+    return next(broken, "")
 
 
 def _norm(state: State, received: State) -> float:
