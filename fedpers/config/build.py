@@ -131,17 +131,18 @@ def coerce(value: Any, hint: Any, key: str) -> Any:
             return None
     elif isinstance(value, origin or hint) and not (hint is int and isinstance(value, bool)):
         return value
-    raise UserError(f"{key}={value!r} has the wrong type. Accepted: {_describe(hint)}")
+    raise UserError(f"{key}={value!r} has the wrong type. Accepted: {described(hint)}")
 
 
-def _describe(hint: Any) -> str:
+def described(hint: Any) -> str:
+    """Return what values of a type are, in words."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
-        return " or ".join(_describe(option) for option in arguments)
+        return " or ".join(described(option) for option in arguments)
     if origin is Literal:
         return ", ".join(map(str, arguments))
     if origin in (tuple, list):
-        return f"a list of {_describe(arguments[0])}"
+        return f"a list of {described(arguments[0])}"
     names = {
         int: "a whole number",
         float: "a number",

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import re
+import typing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -17,6 +18,7 @@ from hydra.errors import ConfigCompositionException, HydraException, OverridePar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fedpers.config.build import described
 from fedpers.config.keys import GROUPS, Config, is_path
 from fedpers.errors import UserError, unknown_name
 
@@ -53,6 +55,12 @@ def group_choices(group: str, extra: str | None = None) -> dict[str, Path]:
             raise UserError(f"{found[path.stem]} has the name of a {group} of fedpers. Accepted: another name")
         found[path.stem] = path
     return found
+
+
+def own_values() -> dict[str, Any]:
+    """Return the top-level keys that configs/config.yaml sets, groups left out."""
+    found: Any = OmegaConf.to_container(OmegaConf.load(config_folders()[-1] / "config.yaml"))
+    return {key: value for key, value in found.items() if key != "defaults"}
 
 
 def usual(config: Config, key: str) -> Any:
@@ -263,7 +271,10 @@ def _first_lines(error: Exception) -> str:
     if isinstance(cause, OmegaConfBaseException) and not key:
         return _first_lines(cause)
     text = ". ".join(line for line in lines if not noise.match(line))
-    return f"{key}: {text}" if key else text
+    field = key.partition(".")[0].partition("[")[0]
+    hints = typing.get_type_hints(Config)
+    accepted = f". Accepted: {described(hints[field])}" if field in hints and field not in GROUPS else ""
+    return f"{key}: {text.removesuffix('.')}{accepted}" if key else text
 
 
 def merged(*parts: Sequence[str]) -> list[str]:

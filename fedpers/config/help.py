@@ -4,7 +4,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from fedpers.config.compose import ALL_GROUPS, group_choices
+from fedpers.config.compose import ALL_GROUPS, group_choices, own_values
 from fedpers.config.keys import GROUPS, Config
 from fedpers.rows import ALWAYS
 from fedpers.scoring import OURS
@@ -34,10 +34,11 @@ _KEY = re.compile(r"^(?P<key>\w+):\s*(?P<default>.*?)\s*#\s*(?P<meaning>.+)$")
 
 def help_text(extra: str | None = None) -> str:
     """Return the whole text."""
-    lines = [USAGE, "Keys"]
+    lines, own = [USAGE, "Keys"], own_values()
     for field in fields(Config):
         if field.name not in GROUPS and field.name != "choices":
             default = field.default_factory() if callable(field.default_factory) else field.default
+            default = own.get(field.name, default)
             lines.append(_entry(field.name, _yaml(default), field.metadata["meaning"]))
     lines += ["", "Metrics", f"  {', '.join(ALWAYS):<24} measured in every run"]
     lines += [f"  {name:<24} {(function.__doc__ or '').splitlines()[0]}" for name, function in OURS.items()]
@@ -70,4 +71,4 @@ def _entry(key: str, default: str, meaning: str) -> str:
 def _yaml(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return str(value).replace(" ", "")
+    return str(value).replace(" ", "").replace("'", "")

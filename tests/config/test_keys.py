@@ -238,3 +238,11 @@ def test_who_is_unseen_is_drawn_once() -> None:
 def test_impossible_share(share: float) -> None:
     with pytest.raises(UserError, match=r"unseen=.* is not possible\. Accepted: a share in \[0, 1\)"):
         Config(unseen=share)
+
+
+@pytest.mark.parametrize("value", ["many", "null", "[[1]]", "{a:1}", "1.5.2"])
+@pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(Config) if field.type in (int, float, bool)])
+def test_what_a_key_accepts_is_said_with_every_mistake(key: str, value: str) -> None:
+    with pytest.raises(UserError, match=rf"^{key}.*Accepted: ") as caught:
+        compose_config([f"{key}={value}"])
+    assert "\n" not in str(caught.value)
