@@ -24,7 +24,7 @@ _NEEDS = {
     "config.json": ("rounds", "seed", "dataset", "strategy"),
     "data.json": ("dataset", "dataset_sha256", "assignment_sha256"),
     "manifest.json": ("seed",),
-    "summary.json": ("last", "bytes"),
+    "summary.json": ("last",),
 }
 """Keys without which a file of a run is damaged; all versions have them."""
 

@@ -241,7 +241,9 @@ def test_impossible_share(share: float) -> None:
 
 
 @pytest.mark.parametrize("value", ["many", "null", "[[1]]", "{a:1}", "1.5.2"])
-@pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(Config) if field.type in (int, float, bool)])
+@pytest.mark.parametrize(
+    "key", [field.name for field in dataclasses.fields(Config) if field.type in (int, float, bool)]
+)
 def test_what_a_key_accepts_is_said_with_every_mistake(key: str, value: str) -> None:
     with pytest.raises(UserError, match=rf"^{key}.*Accepted: ") as caught:
         compose_config([f"{key}={value}"])

@@ -7,6 +7,7 @@ import pytest
 from written import row
 
 from fedpers import results
+from fedpers.config.keys import Config
 from fedpers.results import Run
 from fedpers.results.writer import RunWriter
 
@@ -35,7 +36,7 @@ def test_summary_by_hand(run) -> None:
 
 def test_first_of_equal_rounds_is_selected(tmp_path) -> None:
     writer = RunWriter(tmp_path / "run")
-    writer.write_json("config.json", {})
+    writer.write_json("config.json", vars(Config()))
     for round in (1, 2):
         writer.write_round(round, [row(round, 0, 0.5, split="val"), row(round, 0, round / 10)], [])
     assert results.summarize(Run(writer.folder))["validation_selected"]["test"]["personal"]["round"] == 1
@@ -43,15 +44,15 @@ def test_first_of_equal_rounds_is_selected(tmp_path) -> None:
 
 def test_without_validation_nothing_is_selected(tmp_path) -> None:
     writer = RunWriter(tmp_path / "run")
-    writer.write_json("config.json", {})
+    writer.write_json("config.json", vars(Config()))
     writer.write_round(1, [row(1, 0, 0.5)], [])
     assert results.summarize(Run(writer.folder))["validation_selected"] == {}
 
 
 def test_every_other_metric_is_summarized_over_the_clients_that_have_it(tmp_path) -> None:
     writer = RunWriter(tmp_path / "run")
-    writer.write_json("config.json", {})
-    writer.write_json("manifest.json", {"smaller_is_better": ["loss", "brier"]})
+    writer.write_json("config.json", vars(Config()))
+    writer.write_json("manifest.json", {"seed": 0, "smaller_is_better": ["loss", "brier"]})
     values = {"auc": (0.5, 0.9), "brier/a": (0.1, 0.3), "loss": (math.nan, 2.0), "void": (math.inf, math.nan)}
     rows = [row(1, client, 0.5, n=10 + 20 * client) for client in (0, 1, 2)]
     rows += [

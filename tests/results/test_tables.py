@@ -8,6 +8,7 @@ import pytest
 from written import row
 
 from fedpers import results
+from fedpers.config.keys import Config
 from fedpers.results import Run
 from fedpers.results.writer import RunWriter
 from fedpers.rows import Row, metric_rank
@@ -18,7 +19,7 @@ def test_tables_are_long_and_scores_are_wide(run) -> None:
         "round", "client", "model", "split", "num_examples", "metric", "value", "sampled",
     ]  # fmt: skip
     writer = RunWriter(run.folder.parent / "other")
-    writer.write_json("config.json", {})
+    writer.write_json("config.json", vars(Config()))
     rows = [dataclasses.replace(row(1, 0, 0.5), metric=name, value=value) for name, value in (("auc", 0.7),)]
     writer.write_round(1, [row(1, 1, 0.25, split="val"), row(1, 0, 0.5), *rows], [])
     scores = Run(writer.folder).scores
@@ -32,7 +33,7 @@ def test_tables_are_long_and_scores_are_wide(run) -> None:
 def test_runs_of_earlier_versions_are_read_in_long_form(tmp_path) -> None:
     """They had a row for each round, client, model and split, and a column for either metric."""
     writer = RunWriter(tmp_path / "run")
-    writer.write_json("config.json", {})
+    writer.write_json("config.json", vars(Config()))
     for number in (1, 2):
         wide = {
             "round": [number] * 2,
