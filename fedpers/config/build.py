@@ -50,6 +50,7 @@ def build(spec: Spec, group: str, *, plugins: Iterable[str] = (), returns: type 
     arguments = {key: value for key, value in extra.items() if key in parameters}
     for key in keys:
         if key in given:
+            check_finite(given[key], f"{group}.{key}")
             arguments[key] = coerce(given[key], hints.get(key, Any), f"{group}.{key}")
         elif parameters[key].default is inspect.Parameter.empty:
             raise UserError(f"{group}.{key} is missing: {spec['_target_']} needs it")
@@ -95,17 +96,24 @@ def is_allowed(path: Any, plugins: Iterable[str] = ()) -> bool:
     return isinstance(path, str) and any(path.startswith(f"{module}.") for module in (*ALLOWED, *plugins))
 
 
+def check_finite(value: Any, key: str) -> None:
+    """Raise a UserError if a value, or one of those in a list or object, is infinite or no number."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{key}={value} is not possible. Accepted: finite numbers")
+    if isinstance(value, dict):
+        for name, item in value.items():
+            check_finite(item, f"{key}.{name}")
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            check_finite(item, f"{key}[{number}]")
+
+
 def coerce(value: Any, hint: Any, key: str) -> Any:
     """Return `value` as the annotated type; a whole number serves as a float, a list as a tuple.
 
     Raises:
         UserError: the value is of another type.
     """
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{key}={value} is not possible. Accepted: finite numbers")
-    if isinstance(value, dict):
-        for name, item in value.items():
-            coerce(item, Any, f"{key}.{name}")
     if hint is Any:
         return value
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -113,9 +121,6 @@ def coerce(value: Any, hint: Any, key: str) -> Any:
         for option in arguments:
             with contextlib.suppress(UserError):
                 return coerce(value, option, key)
-        if isinstance(value, list | tuple):
-            for number, item in enumerate(value):
-                coerce(item, Any, f"{key}[{number}]")
     elif origin is Literal:
         if value in arguments:
             return value

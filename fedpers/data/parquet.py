@@ -160,7 +160,7 @@ def _add_images(column: pa.Array, path: Path, row: int, gathering: Gathering) ->
 def _labels(column: pa.Array, path: Path, row: int, name: str, num_classes: int | None) -> pa.Array:
     column = _decoded(column)
     whole = pa.types.is_integer(column.type) or pa.types.is_boolean(column.type)
-    if not (whole or pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+    if not (whole or _is_text(column)):
         raise UserError(
             f"{path}: column {name!r} is of type {column.type}. Accepted: whole numbers, or names of classes"
         )
@@ -182,14 +182,12 @@ def _labels(column: pa.Array, path: Path, row: int, name: str, num_classes: int 
 
 def _owners(column: pa.Array, path: Path, row: int, name: str) -> pa.Array:
     column = _decoded(column)
-    if not (
-        pa.types.is_integer(column.type) or pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    ):
+    if not (pa.types.is_integer(column.type) or _is_text(column)):
         raise UserError(
             f"{path}: column {name!r} is of type {column.type}. Accepted: whole numbers, or names of owners"
         )
     empty = pc.is_null(column)
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    if _is_text(column):
         empty = pc.or_kleene(empty, pc.equal(column, ""))
     if pc.any(empty).as_py():
         raise UserError(
@@ -197,6 +195,10 @@ def _owners(column: pa.Array, path: Path, row: int, name: str) -> pa.Array:
             "or name its owner"
         )
     return _as_int64(column, path, name) if pa.types.is_integer(column.type) else column.cast(pa.string())
+
+
+def _is_text(column: pa.Array) -> bool:
+    return bool(pa.types.is_string(column.type) or pa.types.is_large_string(column.type))
 
 
 def _decoded(column: pa.Array) -> pa.Array:

@@ -25,7 +25,7 @@ from fedpers.data.images import CHUNK, Images, Pixels
 from fedpers.data.partitions.base import Indices, Partition
 from fedpers.data.shards import CLIENTS, FORMAT, MANIFEST, SPLITS, Shards
 from fedpers.data.shift import Shift
-from fedpers.data.sources import Described, describe, fingerprint, known, remember
+from fedpers.data.sources import Described, describe, fingerprint, hash_of, known, remember
 from fedpers.errors import UserError, writing
 from fedpers.scratch import scratch_folder
 
@@ -66,8 +66,7 @@ def _content(config: Config, described: Described) -> dict[str, Any]:
 
 
 def _folder(cache: Path, content: dict[str, Any]) -> Path:
-    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
-    return cache / f"{content['dataset']}-{key}"
+    return cache / f"{content['dataset']}-{hash_of(content)[:20]}"
 
 
 def _cache_folder(config: Config) -> Path:
@@ -110,8 +109,7 @@ def _damage(folder: Path, content: dict[str, Any]) -> str | None:
 
 def _seal(manifest: dict[str, Any]) -> str:
     """Return a hash of a manifest's other entries."""
-    others = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
-    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
+    return hash_of({key: value for key, value in manifest.items() if key != "manifest_sha256"})
 
 
 def _clients(bounds: Indices, labels: Indices, num_classes: int) -> pa.Table:
@@ -147,7 +145,7 @@ def _write(
                 "num_clients": len(assignment),
                 "files": {path.name: _sha256(path) for path in files},
             }
-            manifest["manifest_sha256"] = _seal(json.loads(json.dumps(manifest)))
+            manifest["manifest_sha256"] = _seal(manifest)
             (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
             scratch.chmod(0o755)
             try:

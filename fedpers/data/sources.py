@@ -57,7 +57,7 @@ def fingerprint(spec: Spec, plugins: Iterable[str] = ()) -> str | None:
         "libraries": [version(name) for name in _LIBRARIES],
         "files": files,
     }
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+    return hash_of(known)
 
 
 def code_of_data(config: Config) -> str | None:
@@ -88,13 +88,14 @@ def known(cache: Path, key: str | None) -> Described | None:
     try:
         found = json.loads((cache / "sources" / f"{key}.json").read_text())
         described: Described = found["described"]
-        return described if found["sha256"] == _seal(described) else None
+        return described if found["sha256"] == hash_of(described) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _seal(described: Any) -> str:
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+def hash_of(content: Any) -> str:
+    """Return a hash of plain values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def remember(cache: Path, key: str | None, described: Described) -> None:
@@ -104,7 +105,7 @@ def remember(cache: Path, key: str | None, described: Described) -> None:
     try:
         (cache / "sources").mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=cache / "sources", suffix=".tmp", delete=False) as file:
-            json.dump({"described": described, "sha256": _seal(described)}, file)
+            json.dump({"described": described, "sha256": hash_of(described)}, file)
         Path(file.name).replace(cache / "sources" / f"{key}.json")
     except OSError:
         return

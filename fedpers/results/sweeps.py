@@ -1,12 +1,12 @@
 """What a sweep leaves in its folder: its jobs, so that it can go on and its runs say what was swept."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedpers.config.keys import Config
 from fedpers.errors import UserError
+from fedpers.results.reading import read_object
 from fedpers.results.writer import write_json
 
 LISTING = "sweep.json"
@@ -41,7 +41,7 @@ def read_listing(folder: Path) -> dict[str, Member] | None:
     if not path.is_file():
         return None
     try:
-        jobs = json.loads(path.read_text())["jobs"]
+        jobs = read_object(path, "the folder is no sweep's", ("jobs",))["jobs"]
         return {name: Member(Config.from_dict(each["config"]), each["swept"]) for name, each in jobs.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error})") from error

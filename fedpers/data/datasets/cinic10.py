@@ -16,8 +16,6 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 _PARTS = ("train", "valid", "test")
 _SIZE = (32, 32)
 _HUB = "flwrlabs/cinic10"
-
-
 _COUNT = 270_000
 
 
