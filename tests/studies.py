@@ -18,6 +18,8 @@ NAMES = (
     "dropping_rate",
     "dropping_set",
     "ablation",
+    "availability",
+    "robustness",
     "fine_tuning",
     "pfllib",
 )
