@@ -15,7 +15,9 @@ server owns one head g_c a cut.
 With strategy.share=weights or both, the stages before the active cut are averaged (`strategies.fedd2s.weights`), which
 is our second reading of what takes part in the federation; with knowledge weights never leave a client, and there is no
 global model. The personal model is f_k, or with strategy.vote the mixture of `strategies.fedd2s.vote`, which is our
-addition. The server half is `strategies.fedd2s.server`.
+addition, as is strategy.trim, by which a head does not learn from the clients whose knowledge it fits worst: Shen and
+Sanghavi, "Learning with Bad Training Data via Iterative Trimmed Loss Minimization", ICML 2019,
+https://arxiv.org/abs/1810.11874, by client instead of by sample. The server half is `strategies.fedd2s.server`.
 
 Deviations: the paper's full text was not at hand. The above is our reading of its abstract and public summaries; the
 form of the losses, the warm-up rule (a head never teaches before it has been trained), the pooling of h before it is
@@ -53,6 +55,11 @@ class FedD2S(Settings):
         """The cut, what the server says of knowledge, averages, or both."""
         answers = ("heads", "soft_labels", *(("labels",) if self.vote else ())) if self.shares_knowledge else ()
         return (*answers, "control", *self._weights)
+
+    @property
+    def averages(self) -> bool:
+        """Whether it shares weights."""
+        return self.shares_weights
 
     @property
     def _weights(self) -> tuple[str, ...]:

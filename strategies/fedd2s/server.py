@@ -1,5 +1,6 @@
 """The server half of FedD2S: heads that learn from the clients' knowledge and label it, averages of shared stages."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fedpers import seeds
-from fedpers.algorithm import Aggregated, Purpose, Sent, Server, ServerState, State, mean_by_examples, weights_of
+from fedpers.algorithm import Aggregated, Purpose, Sent, Server, ServerState, State, weights_of
 from strategies.fedd2s.client import CUT, HEAD, POOLED
 from strategies.fedd2s.dropping import AdaptiveDropping
 from strategies.fedd2s.settings import Settings
@@ -74,6 +75,11 @@ class HeadServer(Server[HeadState]):
         """Number of the model's stages."""
         return len(self.federation.model())
 
+    @cached_property
+    def initial(self) -> State:
+        """The weights that clients start from until there are averages."""
+        return self.federation.model().state_dict()
+
     def cut(self, state: HeadState, round: int) -> int:
         """Return the active cut."""
         a = self.settings
@@ -128,7 +134,7 @@ class HeadServer(Server[HeadState]):
             taught = self.teach(state, round, sent)
             state, diagnostics = taught.state, diagnostics | taught.diagnostics
         if self.settings.shares_weights:
-            averages = mean_by_examples(sent, weights_of)
+            averages = self.federation.average(sent, self.initial | state.shared, weights_of)
             ever = state.dropped | state.shared
             dropped = {key: average for key, average in ever.items() if key not in averages}
             state = replace(state, shared=averages, dropped=dropped)
@@ -142,8 +148,11 @@ class HeadServer(Server[HeadState]):
         pools = {}
         losses = []
         training = self.settings.head_training(self.federation.config)
+        left_out: set[int] = set()
         for owner in sorted({self.owner(client) for client in knowledge}):
-            rows = pooled([part for client, part in knowledge.items() if self.owner(client) == owner], cut)
+            own = {client: part for client, part in knowledge.items() if self.owner(client) == owner}
+            left_out |= self.misfits(state, round, own)
+            rows = pooled([part for client, part in own.items() if client not in left_out], cut)
             pools[owner] = rows.labels.bincount(rows.counts, minlength=self.federation.num_classes).long()
             trained[owner] = self.head(state, cut, owner, rows.h.shape[1])
             stream = seeds.torch_generator(self.federation.config.seed, "server", round=round, client=owner)
@@ -160,10 +169,29 @@ class HeadServer(Server[HeadState]):
             "head_loss": sum(losses) / len(losses),
             "head_accuracy": correct / total,
             **({"soft_label_age": sum(ages) / len(ages)} if ages else {}),
+            **{f"left_out/{client}": 1.0 for client in sorted(left_out)},
         }
         every_head = {**state.heads, cut: {**state.heads.get(cut, {}), **heads}}
         every_pool = {**state.pools, cut: {**state.pools.get(cut, {}), **pools}}
         return Aggregated(replace(state, heads=every_head, pools=every_pool, soft_labels=soft_labels), diagnostics)
+
+    def misfits(self, state: HeadState, round: int, knowledge: Mapping[int, Knowledge]) -> set[int]:
+        """Return the clients whose knowledge a head does not learn from: those `trim` that it fits worst.
+
+        The head is the one that it has become by now or, where it has not learnt yet, one that has learnt from all.
+        """
+        number = math.floor(self.settings.trim * len(knowledge) + 1e-9)
+        if not number:
+            return set()
+        cut, owner = self.cut(state, round), self.owner(next(iter(knowledge)))
+        training = self.settings.head_training(self.federation.config)
+        rows = pooled(list(knowledge.values()), cut)
+        head = self.head(state, cut, owner, rows.h.shape[1])
+        if owner not in state.heads.get(cut, {}):
+            stream = seeds.torch_generator(self.federation.config.seed, "misfits", round=round, client=owner)
+            training.fit(head, rows, stream)
+        losses = {client: training.loss(head, part) for client, part in knowledge.items()}
+        return set(sorted(losses, key=lambda client: -losses[client])[:number])
 
     def head(self, state: HeadState, cut: int, owner: int, width: int) -> nn.Module:
         """Return a head as it was left, or as initialized, for training."""

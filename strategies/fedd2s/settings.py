@@ -18,7 +18,7 @@ from strategies.parts.personal_layers import all_keys, keys_of
 _OF_KNOWLEDGE = (
     *("lambda_ce", "lambda_kl", "kl_on", "temperature", "mu", "knowledge", "feedback", "soft_label_max_age", "heads"),
     *("vote", "vote_shift", "head_hidden", "head_norm", "pool", "projection", "knowledge_clip", "knowledge_noise"),
-    *("server_epochs", "server_lr", "server_batch_size"),
+    *("server_epochs", "server_lr", "server_batch_size", "trim"),
 )
 
 
@@ -64,6 +64,8 @@ class Settings(Algorithm):
         server_lr: Learning rate of the server's Adam.
         server_batch_size: Samples in a batch of the server.
         clip_norm: Largest gradient norm in a client; None does not clip.
+        trim: Share of the clients, rounded down, whose knowledge a head does not learn from: those that it fits worst.
+            Against poisoned knowledge; 0 learns from all.
     """
 
     dropping: Literal["schedule", "adaptive", "none"]
@@ -95,6 +97,7 @@ class Settings(Algorithm):
     share: Literal["knowledge", "weights", "both"] = "knowledge"
     trunk: Literal["averaged", "own"] = "averaged"
     vote_shift: float | str = VALIDATION
+    trim: float = 0.0
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -105,6 +108,7 @@ class Settings(Algorithm):
             self.require(key, value is None or value > 0, "a number above 0")
         for key in ("lambda_ce", "lambda_kl", "mu", "min_delta", "knowledge_noise"):
             self.require(key, getattr(self, key) >= 0, "at least 0")
+        self.require("trim", 0 <= self.trim < 1, "a share in [0, 1)")
         for key in ("vote", "vote_shift"):
             value = getattr(self, key)
             holds = value == VALIDATION if isinstance(value, str) else 0 <= value <= 1
@@ -129,6 +133,8 @@ class Settings(Algorithm):
         else:
             if self.vote == 0:
                 idle["vote_shift"] = "vote=0"
+            if self.heads == "own":
+                idle["trim"] = "heads=own"
             if self.lambda_kl == 0:
                 idle["kl_on"] = "lambda_kl=0"
             if self.feedback == "head":

@@ -202,6 +202,13 @@ class HeadTraining:
         )
 
     @torch.no_grad()
+    def loss(self, head: nn.Module, knowledge: Knowledge) -> float:
+        """Return a head's mean cross-entropy with the labels of a client's knowledge."""
+        logits = head.to(self.device).eval()(to_device(knowledge.h, self.device)).cpu()
+        losses = F.cross_entropy(logits, knowledge.labels, reduction="none")
+        return float((losses * knowledge.counts).sum() / knowledge.counts.sum())
+
+    @torch.no_grad()
     def label(self, head: nn.Module, knowledge: Knowledge) -> tuple[Tensor, float]:
         """Return q = softmax(g(h)/T) for every row, and the number of samples that the trained head gets right."""
         logits = head.eval()(to_device(knowledge.h, self.device)).cpu()

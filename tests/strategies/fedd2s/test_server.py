@@ -166,3 +166,26 @@ def test_cuts_that_disagree_need_a_projection(config, tmp_path) -> None:
     with pytest.raises(UserError, match=r"disagree at cut 1: representations of \[8, 9\] values.*projection=SIZE"):
         run("without")
     assert run("with", "strategy.projection=5").scores.client.nunique() == 4
+
+
+def test_a_head_does_not_learn_from_those_whom_it_fits_worst() -> None:
+    """Three clients agree; the fourth calls the classes by each other's names."""
+    honest, poisoned = knowledge([[-1.0], [1.0]], [0, 1]), knowledge([[-1.0], [1.0]], [1, 0])
+    sent = {0: honest, 1: poisoned, 2: honest, 3: honest}
+    trimmed, without = (server(head_norm=False, server_epochs=50, trim=trim) for trim in (0.25, 0.0))
+    trimmed.aggregate(1, sent)
+    without.aggregate(1, {client: each for client, each in sent.items() if client != 1})
+    assert {name for name in trimmed.diagnostics if name.startswith("left_out/")} == {"left_out/1"}
+    for key, w in trimmed.state.heads[1][-1].items():
+        assert torch.equal(w, without.state.heads[1][-1][key])
+    assert set(trimmed.state.soft_labels) == {0, 1, 2, 3}  # it is told what the others know, all the same
+    trimmed.aggregate(2, sent)  # by the head that there is now
+    assert "left_out/1" in trimmed.diagnostics
+
+
+def test_the_share_that_is_left_out_is_rounded_down() -> None:
+    sent = {client: knowledge([[-1.0], [1.0]], [0, 1]) for client in range(4)}
+    for trim, number in ((0.0, 0), (0.24, 0), (0.25, 1), (0.5, 2), (0.99, 3)):
+        half = server(trim=trim)
+        half.aggregate(1, sent)
+        assert sum(name.startswith("left_out/") for name in half.diagnostics) == number
