@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from fedpers import seeds
-from fedpers.averaging import weighted_mean
+from fedpers.aggregation import Aggregation
 from fedpers.config.keys import Config
 from fedpers.errors import UserError
 from fedpers.models.staged import Staged
@@ -48,6 +48,7 @@ class Federation:
         shape: Shape of one image: channels, height, width.
         model: Builds the model with its initial weights.
         initial: The shared part of these weights.
+        aggregation: How the server averages weights.
     """
 
     config: Config
@@ -56,6 +57,27 @@ class Federation:
     shape: tuple[int, int, int]
     model: Callable[[], Staged]
     initial: State
+    aggregation: Aggregation = field(default_factory=Aggregation)
+
+    def average(
+        self,
+        sent: Mapping[int, "Sent"],
+        start: State,
+        part: Callable[[State], State] = lambda tensors: tensors,
+        *,
+        plain: bool = False,
+    ) -> State:
+        """Return the mean of what clients sent, or what the run's `aggregation` makes of it instead.
+
+        Args:
+            sent: What clients sent, by client in ascending order: sums of floating-point numbers depend on it.
+            start: What they had been sent, from which they started.
+            part: Picks what is averaged of what a client sent.
+            plain: Every client counts once. Otherwise by its training samples: Σ_k (n_k / n) w_k.
+        """
+        total = sum(each.num_examples for each in sent.values())
+        weights = None if plain else [each.num_examples / total for each in sent.values()]
+        return self.aggregation.combine([part(each.tensors) for each in sent.values()], weights, start)
 
     def sample(self, round: int) -> list[int]:
         """Return the clients that train in a round: drawn without replacement, in ascending order."""
@@ -161,19 +183,7 @@ class Average(Server[ServerState]):
 
     def aggregate(self, state: ServerState, round: int, sent: Mapping[int, Sent]) -> Aggregated[ServerState]:
         """Return Σ_k (n_k / n) w_k over the sampled clients."""
-        return Aggregated(ServerState(mean_by_examples(sent)))
-
-
-def mean_by_examples(sent: Mapping[int, Sent], part: Callable[[State], State] = lambda tensors: tensors) -> State:
-    """Return the mean of what clients sent, each weighted by its training samples: Σ_k (n_k / n) w_k.
-
-    Args:
-        sent: What clients sent, by client in ascending order: sums of floating-point numbers depend on it.
-        part: Picks what is averaged of what a client sent.
-    """
-    total = sum(each.num_examples for each in sent.values())
-    weights = [each.num_examples / total for each in sent.values()]
-    return weighted_mean([part(each.tensors) for each in sent.values()], weights)
+        return Aggregated(ServerState(self.federation.average(sent, state.shared)))
 
 
 class Algorithm:
@@ -211,6 +221,14 @@ class Algorithm:
         It cannot where what happens in a round depends on how many there will be.
         """
         return ""
+
+    @property
+    def averages(self) -> bool:
+        """Whether the server half averages weights by `Federation.average`, so that `aggregation` has a say.
+
+        The default server half does; a class with another one says `averages = True`.
+        """
+        return type(self).server is Algorithm.server and bool(self.sends)
 
     def without_effect(self) -> dict[str, str]:
         """Return the hyper-parameters that change nothing as the others are, and why, e.g. "dropping=none".

@@ -9,13 +9,16 @@ from functools import lru_cache
 import torch
 
 from fedpers import seeds
+from fedpers.aggregation import Aggregation
 from fedpers.algorithm import Algorithm, Federation
+from fedpers.attacks import Attack
 from fedpers.config.build import build, resolve
 from fedpers.config.keys import Config, Spec
 from fedpers.data.prepare import prepare
 from fedpers.data.shards import Shards
 from fedpers.data.sources import code_of_data
 from fedpers.errors import UserError
+from fedpers.faults import Faults
 from fedpers.models.batch_norm import layer_keys, local_keys
 from fedpers.models.initial import load_weights
 from fedpers.models.staged import Staged
@@ -78,6 +81,30 @@ def build_algorithm(config: Config) -> Algorithm:
     return algorithm
 
 
+def build_faults(config: Config) -> Faults:
+    """Build what goes wrong on purpose."""
+    if not config.faults:
+        return Faults()
+    faults: Faults = build(config.faults, "faults", plugins=config.plugins, returns=Faults)
+    return faults
+
+
+def build_attack(config: Config) -> Attack | None:
+    """Build what attackers do; None where nobody attacks."""
+    if not config.attack:
+        return None
+    attack: Attack = build(config.attack, "attack", plugins=config.plugins, returns=Attack)
+    return attack
+
+
+def build_aggregation(config: Config) -> Aggregation:
+    """Build how the server averages."""
+    if not config.aggregation:
+        return Aggregation()
+    found: Aggregation = build(config.aggregation, "aggregation", plugins=config.plugins, returns=Aggregation)
+    return found
+
+
 def personal_keys(algorithm: Algorithm, model: Staged, config: Config) -> frozenset[str]:
     """Return the keys of a model that stay with their client, by the algorithm or by the BatchNorm policy."""
     return algorithm.personal_keys(model) | local_keys(model, config.batch_norm)
@@ -93,6 +120,7 @@ def build_federation(config: Config, shards: Shards, algorithm: Algorithm) -> Fe
         num_classes=shards.num_classes,
         shape=shards.shape,
         model=lambda: build_model(config, shards),
+        aggregation=build_aggregation(config),
         initial={key: tensor for key, tensor in model.state_dict().items() if key not in stay},
     )
 
@@ -109,6 +137,21 @@ def check(config: Config, shards: Shards) -> None:
             "one model"
         )
     _name_what_is_idle(algorithm, config)
+    build_faults(config)
+    build_attack(config)
+    build_aggregation(config)
+    if config.aggregation and not algorithm.averages:
+        raise UserError(
+            f"aggregation={config.choices.get('aggregation')} has nothing to average: "
+            f"strategy={config.choices.get('strategy')} does not average weights here. Accepted: aggregation=mean, "
+            "or a strategy that shares weights, e.g. fedavg, fedper or fedd2s with strategy.share=both"
+        )
+    sampled = config.num_sampled(shards.num_clients - len(config.unseen_clients(shards.num_clients)))
+    if config.min_replies > sampled:
+        raise UserError(
+            f"min_replies={config.min_replies} is not possible. Accepted: at most {sampled}, the clients that are "
+            "sampled in a round (participation)"
+        )
     models = [build_model(config, shards, number) for number in range(len(model_specs(config)))]
     for model in models:
         algorithm.check(model, config)

@@ -18,7 +18,6 @@ from fedpers.algorithm import State, Task
 from fedpers.assembly import open_run, read_config
 from fedpers.config.keys import Config
 from fedpers.data.shards import Shards
-from fedpers.task import checked
 from fedpers.wire import records
 from fedpers.worker import Worker
 
@@ -56,7 +55,7 @@ class Desk:
         """Train one client for one round; its memory changes last."""
         start = time.perf_counter()
         task = self.task(message, context)
-        update = checked(self.worker.algorithm.train(task))
+        update = self.worker.train(task)
         metrics: dict[str, records.Figure] = {
             **update.metrics,
             records.NUM_EXAMPLES: len(task.data.train),

@@ -103,4 +103,6 @@ class Job:
         console.print(progress.result_table(run.summary, f"{self.title}: test accuracy, over clients"))
         if others := progress.metric_table(run.summary):
             console.print(others)
+        for remark in progress.remarks(run.summary):
+            console.print(remark, markup=False, soft_wrap=True)
         progress.print_paths(console, progress.listing(self.folder))

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
+from fedpers.faults.base import SIMULATED
 from fedpers.rows import MODELS, Entry, Row, mean_accuracy, metric_rank
 
 
@@ -89,7 +90,7 @@ class Display(Bar):
     def round_done(self, round: int, rows: list[Row], entries: list[Entry]) -> None:
         """Show a finished round, every client that failed in it, and the first one in which a model diverged."""
         for entry in entries:
-            if entry.error:
+            if entry.error and not entry.error.startswith(SIMULATED):
                 self.console.print(
                     f"round {round}: client {entry.client} failed to {entry.phase}: {entry.error}",
                     markup=False,
@@ -142,7 +143,8 @@ def result_table(summary: dict[str, Any], title: str) -> Table:
     """Return a run's headline: each model's accuracy over clients on the test split."""
     columns = ("model", "round", "clients", "mean", "weighted", "std", "worst 10%", "best 10%", "Jain")
     table = PlainTable(title, columns, left=2)
-    for name, label in (("last", "last"), ("validation_selected", "best val."), ("unseen", "unseen clients")):
+    labels = {"last": "last", "validation_selected": "best val.", "unseen": "unseen clients", "attackers": "attackers"}
+    for name, label in labels.items():
         for model in MODELS:
             figures = summary.get(name, {}).get("test", {}).get(model)
             if figures:
@@ -190,17 +192,44 @@ def _mean(figures: dict[str, Any], name: str) -> str:
     return f"{found['mean']:.3f}" + (f" ({found['num_clients']} of {figures['num_clients']})" if partly else "")
 
 
+def remarks(summary: Mapping[str, Any]) -> list[str]:
+    """Return in words what simulated faults have done to a run, and how many rounds were skipped."""
+    found, faults = [], summary.get("faults")
+    if faults:
+        counts = {words: faults[name] for name, words in _FAULTS.items() if faults[name]}
+        told = ", ".join(f"{count} {words}" for words, count in counts.items()) or "none"
+        found.append(f"Simulated faults in {faults['client_rounds']} trainings: {told}; heard {faults['heard']:.1%}")
+    if skipped := summary.get("skipped_rounds"):
+        found.append(f"{skipped} rounds were skipped, with fewer sound replies than min_replies")
+    return found
+
+
+_FAULTS = {
+    "away": "away",
+    "crashed": "crashed",
+    "late": "too late",
+    "lost": "lost",
+    "corrupted": "corrupted and refused",
+    "corrupted_taken": "corrupted and taken",
+    "partial": "with partial work",
+}
+"""How figures of simulated faults are called in a terminal."""
+
+
 def comparison_table(summaries: dict[str, dict[str, Any]]) -> Table:
     """Return one row for each job of a multirun: the personal models' test accuracy, and other metrics, last round."""
     personal = {job: summary["last"]["test"]["personal"] for job, summary in summaries.items()}
     others = _other_metrics(personal.values())
-    columns = ("job", "clients", "mean", "std", "worst 10%", *others, "sent and received")
+    heard = ["heard"] if any("faults" in summary for summary in summaries.values()) else []
+    columns = ("job", "clients", "mean", "std", "worst 10%", *others, *heard, "sent and received")
     table = PlainTable("Personal models, test split, last round", columns, wraps=True)
     for job, summary in summaries.items():
         figures = personal[job]
         size = sum(sum(kinds.values()) for kinds in summary["bytes"].values())
         shares = [f"{figures[key]:.1%}" for key in ("mean", "std", "worst_10pct")]
-        table.add(job, scored(figures), *shares, *(_mean(figures, name) for name in others), f"{size / 1e6:.1f} MB")
+        means = [_mean(figures, name) for name in others]
+        share = [f"{summary.get('faults', {'heard': 1})['heard']:.1%}" for _ in heard]
+        table.add(job, scored(figures), *shares, *means, *share, f"{size / 1e6:.1f} MB")
     return table
 
 

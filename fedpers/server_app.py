@@ -17,12 +17,13 @@ from flwr.supercore import log
 import fedpers
 from fedpers import client_app, seeds
 from fedpers.algorithm import Algorithm, Federation
-from fedpers.assembly import build_algorithm, build_federation, check
+from fedpers.assembly import build_algorithm, build_faults, build_federation, check
 from fedpers.checkpoint import Checkpoints, Snapshot
 from fedpers.config.keys import Config
 from fedpers.data.shards import CLIENTS, Shards
 from fedpers.device import describe
 from fedpers.errors import FederationError, UserError
+from fedpers.faults.base import WAITED
 from fedpers.models.initial import weights_sha256
 from fedpers.progress import Reporter, Silent
 from fedpers.provenance import provenance
@@ -39,6 +40,7 @@ from fedpers.wire.keeper import keeper_of
 from fedpers.wire.ledger import Ledger
 from fedpers.wire.roll_call import roll_call
 from fedpers.wire.rounds import run_rounds
+from fedpers.wire.unreliable import Unreliable
 
 _PACKAGES = ("flwr", "flwr-datasets", "torch", "torchvision", "numpy", "ray", "pandas", "pyarrow")
 
@@ -99,12 +101,18 @@ def serve(
     arrays = records.to_record(carrier.state.shared if carrier else federation.initial)
     if goes_on_from:
         arrays = keeper.bring_back(goes_on_from)
-    ledger = Ledger(grid, nodes, Gate(algorithm, federation) if gated else None)
+    unreliable = Unreliable(grid, nodes, build_faults(config), config.seed) if config.faults else None
+    ledger = Ledger(unreliable or grid, nodes, Gate(algorithm, federation) if gated else None, config.min_replies)
     export = Export(writer.folder, config, shards, federation, nodes, grid)
     unseen = config.unseen_clients(shards.num_clients)
 
+    attackers = config.attackers(shards.num_clients)
+
     def trainable(rows: list[Row]) -> list[Row]:
         return [row for row in rows if row.client not in unseen]
+
+    def honest(rows: list[Row]) -> list[Row]:
+        return [row for row in rows if row.client not in unseen | attackers]
 
     def after_round(round: int, arrays: ArrayRecord) -> None:
         books = ledger.take()
@@ -115,6 +123,8 @@ def serve(
             entries = entries + ledger.take().entries
         accuracy = mean_accuracy(trainable(rows), "val")
         export.after_round(round, arrays, own, accuracy)
+        if unreliable:
+            diagnostics = [*diagnostics, Diagnostic(round, seeds.SERVER, WAITED, unreliable.time)]
         if carrier:
             reported = sorted(carrier.diagnostics.items())
             diagnostics = diagnostics + [Diagnostic(round, seeds.SERVER, name, value) for name, value in reported]
@@ -122,7 +132,7 @@ def serve(
                 carrier.evaluated(round, accuracy)
         writer.write_round(round, rows, entries, diagnostics)
         keeper.round_done(round, arrays)
-        reporter.round_done(round, trainable(rows), entries)
+        reporter.round_done(round, honest(rows), entries)
 
     first = goes_on_from.round + 1 if goes_on_from else 1
     with keeper:

@@ -64,6 +64,7 @@ class Task:
         received: Everything that the server sent.
         state: This client's memory after its last successful round; empty at first.
         personal_keys: Keys of the model that stay with the client, by the algorithm or by the BatchNorm policy.
+        work: The share of its mini-batches that the client has time for, in whatever it trains by `fit`.
     """
 
     config: Config
@@ -75,6 +76,7 @@ class Task:
     received: State
     state: State
     personal_keys: frozenset[str]
+    work: float = 1.0
 
     def is_personal(self, key: str) -> bool:
         """Tell whether a key of the model stays with the client."""
@@ -107,6 +109,7 @@ class Task:
             objective=objective,
             clip_norm=clip_norm,
             mixed=config.precision == "bf16",
+            share=self.work,
         )
 
     @cached_property

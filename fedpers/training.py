@@ -4,6 +4,8 @@ Images are kept in memory as (N, H, W, C) and seen as (N, C, H, W), which is PyT
 that alone makes convolutions faster by half.
 """
 
+import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -96,6 +98,7 @@ def fit(
     objective: Objective = cross_entropy,
     clip_norm: float | None = None,
     mixed: bool = False,
+    share: float = 1.0,
 ) -> float:
     """Train a model in place.
 
@@ -109,18 +112,23 @@ def fit(
         objective: Loss of a batch.
         clip_norm: Largest gradient norm, if any.
         mixed: Compute the forward pass in bfloat16 where PyTorch's automatic mixed precision holds that to be safe.
+        share: Share of all mini-batches that there is time for; at least one is.
 
     Returns:
-        Mean loss over the last epoch's samples; 0 when there was nothing to do.
+        Mean loss over the samples of the last epoch that was begun; 0 when there was nothing to do.
     """
     model.train()
     # BatchNorm cannot normalize a batch of one sample
     min_size = 2 if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()) else 1
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     losses: list[Tensor] = []
+    seen, batches = 0, len(_parts(torch.empty(len(data)), batch_size, min_size))
+    left = max(1, math.ceil(share * epochs * batches - 1e-9))
     for _ in range(epochs):
-        losses = []
-        for batch in data.shuffled(batch_size, generator, min_size=min_size):
+        if not left:
+            break
+        losses, seen = [], 0
+        for batch in itertools.islice(data.shuffled(batch_size, generator, min_size=min_size), left):
             optimizer.zero_grad(set_to_none=True)
             with torch.autocast(batch.inputs.device.type, torch.bfloat16) if mixed else nullcontext():
                 loss = objective(model, batch)
@@ -129,7 +137,9 @@ def fit(
                 nn.utils.clip_grad_norm_(parameters, clip_norm)
             optimizer.step()
             losses.append(loss.detach() * len(batch.labels))
-    return float(torch.stack(losses).sum()) / len(data) if losses else 0.0
+            seen += len(batch.labels)
+        left -= len(losses)
+    return float(torch.stack(losses).sum()) / seen if losses else 0.0
 
 
 def sgd(parameters: Iterable[Tensor], lr: float, momentum: float = 0.0, weight_decay: float = 0.0) -> torch.optim.SGD:

@@ -10,15 +10,17 @@ from typing import Any
 
 import torch
 
-from fedpers.algorithm import Algorithm, State, Task
-from fedpers.assembly import build_algorithm, build_model, model_specs, personal_keys
+from fedpers.algorithm import Algorithm, State, Task, Update
+from fedpers.assembly import build_algorithm, build_attack, build_faults, build_model, model_specs, personal_keys
 from fedpers.config.keys import Config
 from fedpers.data.shards import Shards
 from fedpers.device import open_device
+from fedpers.faults.base import WORK
 from fedpers.models.batch_norm import reestimate_statistics
 from fedpers.models.described import describe
 from fedpers.models.staged import Staged
 from fedpers.scoring import Metric, measure, resolve_metrics
+from fedpers.task import checked
 from fedpers.training import score
 
 
@@ -69,6 +71,7 @@ class Worker:
         """Build the models, on the device, and the algorithm."""
         self.config, self.shards, self.device = config, shards, open_device(config.device)
         self.algorithm = algorithm or build_algorithm(config)
+        self.faults, self.attack = build_faults(config), build_attack(config)
         self.metrics = resolve_metrics(config.metrics, config.plugins)
         models = (build_model(config, shards, number).to(self.device) for number in range(len(model_specs(config))))
         self._models = [Loadable.of(model, personal_keys(self.algorithm, model, config)) for model in models]
@@ -98,6 +101,21 @@ class Worker:
     def loadable(self, client: int) -> Loadable:
         """Return the model of a client's architecture."""
         return self._models[client % len(self._models)]
+
+    def train(self, task: Task) -> Update:
+        """Train one client for one round, with as much work as it has time for; an attacker poisons what it sends.
+
+        Raises:
+            TypeError: the algorithm hands back what is no Update.
+        """
+        work = self.faults.fate(self.config.seed, task.round, task.client).work
+        task = task if work == 1 else dataclasses.replace(task, work=work)
+        if self.attack is None or task.client not in self.config.attackers(self.shards.num_clients):
+            update = checked(self.algorithm.train(task))
+        else:
+            update = checked(self.algorithm.train(self.attack.before(task)))
+            update = dataclasses.replace(update, send=self.attack.after(task, update.send))
+        return update if work == 1 else dataclasses.replace(update, metrics=update.metrics | {WORK: work})
 
     def score(self, task: Task, shared: State) -> dict[str, float]:
         """Return "model/split/metric" for the personal, the global and the fine-tuned model, as far as they exist.

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 
 from fedpers.algorithm import Aggregated, Algorithm, Federation, Sent, Server, ServerState, State, Task, Update
-from fedpers.averaging import plain_mean
 from fedpers.training import Batch, cross_entropy
 from strategies.parts.proximal import half_squared_distance, inner_product
 
@@ -35,6 +34,8 @@ class FedDyn(Algorithm):
     Args:
         alpha: Weight α of the regularizer.
     """
+
+    averages = True
 
     alpha: float
 
@@ -91,7 +92,7 @@ class DynamicServer(Server[DynamicState]):
     def aggregate(self, state: DynamicState, round: int, sent: Mapping[int, Sent]) -> Aggregated[DynamicState]:
         """Move h, and the mean by it."""
         share = len(sent) / self.federation.num_clients
-        mean, h = plain_mean([each.tensors for each in sent.values()]), {}
+        mean, h = self.federation.average(sent, state.shared, plain=True), {}
         for name in self._parameters:
             moved = share * (mean[name] - state.shared[name])
             h[name] = state.h.get(name, torch.zeros_like(moved)) - self.alpha * moved

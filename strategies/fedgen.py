@@ -40,7 +40,6 @@ from fedpers.algorithm import (
     State,
     Task,
     Update,
-    mean_by_examples,
     weights_of,
 )
 from fedpers.device import to_device
@@ -67,6 +66,7 @@ class FedGen(Algorithm):
     """
 
     sends = ("weights", "labels")
+    averages = True
     receives = ("weights", "generator", "labels")
 
     lambda_gen: float
@@ -183,7 +183,7 @@ class GeneratorServer(Server[GeneratorState]):
 
     def aggregate(self, state: GeneratorState, round: int, sent: Mapping[int, Sent]) -> Aggregated[GeneratorState]:
         """Train the generator and average weights by training samples."""
-        shared = mean_by_examples(sent, weights_of)
+        shared = self.federation.average(sent, state.shared, weights_of)
         if not self.algorithm.lambda_gen:
             return Aggregated(dataclasses.replace(state, shared=shared))
         counts = torch.stack([each.tensors[COUNT] for each in sent.values()]).float()

@@ -60,6 +60,7 @@ class FedKD(SecondModel):
     energy_start: float
     energy_end: float
     varies = RANKS
+    averages = True
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -38,7 +38,6 @@ from fedpers.algorithm import (
     State,
     Task,
     Update,
-    mean_by_examples,
     weights_of,
 )
 from fedpers.models.staged import Staged, stage_of
@@ -65,6 +64,7 @@ class FedPAC(Algorithm):
     sends = ("weights", "heads", "prototypes", "labels")
     receives = ("weights", "heads", "prototypes", "labels")
     reveals = ("heads",)
+    averages = True
     varies = MappingProxyType({MEAN: (0,)})
 
     lambda_align: float
@@ -174,7 +174,7 @@ class CollaborationServer(ClassMeansServer[CollaborationState]):
             if VARIANCE in each.tensors and all(w.isfinite().all() for w in each.tensors.values())
         }
         known = dict(sorted((state.known | new).items()))
-        shared = mean_by_examples(sent, weights_of)
+        shared = self.federation.average(sent, state.shared, weights_of)
         return Aggregated(CollaborationState(shared, means, centroids, known, gram_of(known.values())))
 
     def send_to(self, state: CollaborationState, client: int, round: int, purpose: Purpose) -> State:

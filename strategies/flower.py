@@ -40,6 +40,8 @@ class Flower(Algorithm):
         options: Its keyword arguments; sampling is the run's (`participation`).
     """
 
+    averages = False  # Flower's strategy does, in its own way
+
     name: str
     options: dict[str, Any]
 
@@ -172,8 +174,12 @@ class Ordered(Strategy):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Aggregate as the strategy behind this one does."""
+        """Aggregate as the strategy behind this one does, which of clients' figures needs their samples alone."""
         ordered = sorted(replies, key=self.client_of)
+        for reply in ordered:
+            if not reply.has_error():
+                number = records.num_examples(reply.content)
+                reply.content[records.METRICS] = MetricRecord({records.NUM_EXAMPLES: number})
         arrays, metrics = super().aggregate_train(server_round, ordered)  # type: ignore[safe-super]
         return (cast_like(arrays, self.federation.initial) if arrays else arrays), metrics
 

@@ -16,6 +16,8 @@ from strategies.parts.personal_layers import all_keys
 class Local(Algorithm):
     """The whole model stays with its client."""
 
+    averages = False
+
     def personal_keys(self, model: Staged) -> frozenset[str]:
         """Keep everything."""
         return all_keys(model)

@@ -35,7 +35,6 @@ from fedpers.algorithm import (
     Task,
     Update,
 )
-from fedpers.averaging import plain_mean
 from fedpers.config.keys import Config
 from fedpers.errors import UserError
 from fedpers.models.staged import Staged
@@ -51,6 +50,7 @@ class Scaffold(Algorithm):
 
     sends = ("weights", "control")
     receives = ("weights", "control")
+    averages = True
 
     def needs(self, config: Config) -> dict[str, Any]:
         """Return plain SGD."""
@@ -114,7 +114,7 @@ class ControlServer(Server[ControlState]):
     def aggregate(self, state: ControlState, round: int, sent: Mapping[int, Sent]) -> Aggregated[ControlState]:
         """Take the means, and move c by its share."""
         share = len(sent) / self.federation.num_clients
-        mean, control = plain_mean([each.tensors for each in sent.values()]), dict(state.control)
+        mean, control = self.federation.average(sent, state.shared, plain=True), dict(state.control)
         for key in [key for key in mean if key.startswith(DELTA)]:
             name = SERVER + key.removeprefix(DELTA)
             delta = share * mean.pop(key)

@@ -86,6 +86,12 @@ def metric_files(run: Run) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((run.folder / "metrics").iterdir())}
 
 
+def tables(folder: str | Path) -> dict[str, bytes]:
+    """Return the bytes of a run's tables that hold no times."""
+    found = sorted(path for name in ("metrics", "diagnostics") for path in Path(folder, name).iterdir())
+    return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in found}
+
+
 def personal(run: Run) -> pd.DataFrame:
     """Return the scores of personal models."""
     return run.scores[run.scores.model == "personal"].reset_index(drop=True)

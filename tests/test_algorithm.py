@@ -8,7 +8,6 @@ from by_hand import Half, federation, numbers
 from toys import make_task, three_parameters
 
 from fedpers.algorithm import Algorithm, Average, Federation, Sent, Server, ServerState, kind_of, weights_of
-from fedpers.algorithm import mean_by_examples as mean
 from fedpers.config.keys import Config
 from fedpers.errors import UserError
 
@@ -45,7 +44,9 @@ def test_average_by_hand() -> None:
 
 def test_a_part_is_averaged_by_itself() -> None:
     sent = {client: Sent(tensors, size) for (client, tensors), size in zip(SENT.items(), (1, 3), strict=True)}
-    assert {key: w.tolist() for key, w in mean(sent, weights_of).items()} == {"w": [4.0]}
+    average = federation(num_clients=2).average
+    assert {key: w.tolist() for key, w in average(sent, {}, weights_of).items()} == {"w": [4.0]}
+    assert {key: w.tolist() for key, w in average(sent, {}, weights_of, plain=True).items()} == {"w": [3.0]}
 
 
 def test_a_step_spares_the_old_state() -> None:

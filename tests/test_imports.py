@@ -60,6 +60,8 @@ FLOWER = {
     "fedpers/wire/rounds.py",
     "fedpers/wire/keeper.py",
     "fedpers/wire/gate.py",
+    "fedpers/wire/passing.py",
+    "fedpers/wire/unreliable.py",
     "fedpers/wire/ledger.py",
     "fedpers/wire/evaluation.py",
     "fedpers/wire/export.py",

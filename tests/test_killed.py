@@ -9,8 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from federations import TINY
-from test_resume import tables
+from federations import TINY, tables
 
 RUN = [
     sys.executable,

@@ -5,19 +5,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from federations import TINY, chosen
+from federations import TINY, chosen, tables
 
 from fedpers import checkpoint
 from fedpers.config.compose import group_choices
 
 FEDD2S = ["strategy=fedd2s", "strategy.dropping_interval=2", "participation=0.5", "checkpoint_every=1"]
 SMALL = [text for text in TINY if not text.startswith("rounds")] + ["quiet=true", *FEDD2S]
-
-
-def tables(folder: str | Path) -> dict[str, bytes]:
-    """Return the bytes of a run's tables that hold no times."""
-    found = sorted(path for name in ("metrics", "diagnostics") for path in Path(folder, name).iterdir())
-    return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in found}
 
 
 def test_a_run_goes_on_to_more_rounds(cli) -> None:

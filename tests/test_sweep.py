@@ -11,9 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from federations import TINY
+from federations import TINY, tables
 from test_killed import gone
-from test_resume import tables
 
 from fedpers.errors import UserError
 from fedpers.locks import held

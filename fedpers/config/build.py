@@ -19,7 +19,16 @@ from fedpers.config.keys import Spec
 from fedpers.config.moved import current
 from fedpers.errors import UserError, unknown_name
 
-ALLOWED = ("fedpers.data", "fedpers.models", "fedpers.engines", "strategies", "plots")
+ALLOWED = (
+    "fedpers.data",
+    "fedpers.models",
+    "fedpers.engines",
+    "fedpers.aggregation",
+    "fedpers.faults",
+    "fedpers.attacks",
+    "strategies",
+    "plots",
+)
 
 
 def build(spec: Spec, group: str, *, plugins: Iterable[str] = (), returns: type | None = None, **extra: Any) -> Any:

@@ -18,7 +18,7 @@ from fedpers.errors import UserError, unknown_name
 Spec = dict[str, Any]
 """One group's configuration: `_target_` and the keyword arguments of what it names."""
 
-GROUPS = ("dataset", "partition", "shift", "model", "strategy", "engine")
+GROUPS = ("dataset", "partition", "shift", "model", "strategy", "aggregation", "faults", "attack", "engine")
 
 PATHS = ("out", "cache", "init")
 """Top-level keys whose value is a path: it is taken as it was typed, whatever characters it has."""
@@ -68,6 +68,9 @@ class Config:
         "largest L2 norm of what a client sends (of weights: of their change); beyond it the client fails in that "
         "round; null: none. What is not finite, or of another shape, fails whatever it is",
         affects="result",
+    )
+    min_replies: int = option(
+        1, "sound replies that the server needs in a round; with fewer it leaves all as it was", affects="result"
     )
     unseen: float = option(
         0.0, "share of the clients, drawn once, that never train and are only scored, in [0, 1)", affects="result"
@@ -144,6 +147,9 @@ class Config:
     shift: Spec = option({}, "what else makes a client's samples its own", affects="data")
     model: Spec = option({}, "the network, as a list of stages", affects="result")
     strategy: Spec = option({}, "the algorithm", affects="result")
+    aggregation: Spec = option({}, "how the server averages what clients send of weights", affects="result")
+    faults: Spec = option({}, "what goes wrong on purpose: clients away, slow, failing", affects="result")
+    attack: Spec = option({}, "clients that poison what they send", affects="result")
     engine: Spec = option({}, "where and how clients run", affects="nothing")
     choices: dict[str, str] = option(
         {}, "the name chosen in each group; filled in by the command line", affects="nothing"
@@ -151,7 +157,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check every scalar key; the groups are checked when they are built."""
-        for key in ("rounds", "batch_size", "local_epochs"):
+        for key in ("rounds", "batch_size", "local_epochs", "min_replies"):
             self._require(key, getattr(self, key) >= 1, "a whole number of at least 1")
         for key in ("seed", "finetune_epochs", "eval_every", "public_samples"):
             self._require(key, getattr(self, key) >= 0, "a whole number of at least 0")
@@ -197,6 +203,16 @@ class Config:
         count = min(max(1, round(self.unseen * num_clients)), num_clients - 1)
         drawn = seeds.numpy_generator(self.seed, "unseen").choice(num_clients, count, replace=False)
         return frozenset(int(client) for client in drawn)
+
+    def attackers(self, num_clients: int) -> frozenset[int]:
+        """Return the numbers of the clients that poison, drawn from those that may train."""
+        if not self.attack:
+            return frozenset()
+        unseen = self.unseen_clients(num_clients)
+        clients = [client for client in range(num_clients) if client not in unseen]
+        count = min(max(1, round(float(self.attack["share"]) * len(clients))), len(clients))
+        drawn = seeds.numpy_generator(self.seed, "attackers").choice(len(clients), count, replace=False)
+        return frozenset(clients[int(position)] for position in drawn)
 
     def evaluates(self, round: int) -> bool:
         """Tell whether every client is scored after this round (counted from 1)."""

@@ -12,6 +12,7 @@ A prepared folder is named by a hash of all that determines it, and appears at o
 `fedpers.data.prepare` makes it.
 """
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,6 +73,12 @@ class ClientData:
     def test(self) -> Split:
         """The samples that results are reported on."""
         return self._split(self.ends[1], self.ends[2])
+
+    def with_train(self, train: Split) -> "ClientData":
+        """Return the same client with other samples to train on."""
+        other = copy.copy(self)
+        other.__dict__["train"] = train
+        return other
 
     def _split(self, start: int, end: int) -> Split:
         return normalized(self.pixels[start:end], self.labels[start:end], self.mean, self.std, self.device)

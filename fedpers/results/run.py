@@ -130,6 +130,11 @@ class Run:
         """The clients that never train."""
         return self.config.unseen_clients(int(self.data["num_clients"])) if self.config.unseen else frozenset()
 
+    @cached_property
+    def attackers(self) -> frozenset[int]:
+        """The clients that poison; what they reach is told apart from what the others do."""
+        return self.config.attackers(int(self.data["num_clients"])) if self.config.attack else frozenset()
+
     def model(self, client: int | str, plugins: Iterable[str] = ()) -> "Deployed":
         """Load the model that is deployed on a client, or the "global" one, with how images are made ready for it.
 
@@ -145,7 +150,7 @@ class Run:
         return load_model(self.folder, client, plugins)
 
     def curve(self, model: str, split: str, metric: str = "accuracy") -> pd.DataFrame:
-        """Return a metric of the clients that may train as a table of rounds by clients.
+        """Return a metric of the clients that may train, and do not poison, as a table of rounds by clients.
 
         Raises:
             UserError: the run has no such metric.
@@ -154,7 +159,7 @@ class Run:
             raise unknown_name(f"metric of {self.folder}", metric, self.metric_names)
         table = self.metrics
         rows = table[(table.metric == metric) & (table.model == model) & (table.split == split)]
-        rows = rows[~rows.client.isin(self.unseen)]
+        rows = rows[~rows.client.isin(self.unseen | self.attackers)]
         return rows.pivot(index="round", columns="client", values="value")
 
     def _json(self, name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from fedpers.errors import UserError
+from fedpers.faults.base import CORRUPTED, SIMULATED, SKIPPED, TROUBLES, WORK
 from fedpers.results import metrics
 from fedpers.results.run import Run
 from fedpers.rows import MODELS, SPLITS, metric_rank
@@ -15,13 +16,13 @@ def summarize(run: Run) -> dict[str, Any]:
     """Build a run's summary: the last round and the one chosen on validation, by split and model.
 
     The best round on test is there too, under a name that says what it is: it must not be the headline. Clients that
-    never train are counted apart, under `unseen`, after the last round. `diverged` has the first round in which a model
-    had no finite loss, and the number of clients with such models. Every mean is over `num_clients` of `of_clients`:
-    those that failed to be scored are missing. Figures are those of the accuracy, which chooses the rounds, too; those
-    of every other metric, over the clients where it is finite, stand under `metrics`.
+    never train, and those that poison, are counted apart, under `unseen` and `attackers`, after the last round.
+    `diverged` has the first round in which a model had no finite loss, and the number of clients with such models.
+    Every mean is over `num_clients` of `of_clients`: those that failed to be scored are missing.
+    Figures are those of the accuracy, which chooses the rounds, too; those of every other metric, over the clients
+    where it is finite, stand under `metrics`.
     """
-    is_unseen = run.metrics.client.isin(run.unseen)
-    table, expected = run.metrics[~is_unseen], _num_trainable(run)
+    table, expected = run.metrics[~run.metrics.client.isin(run.unseen | run.attackers)], _num_counted(run)
     summary: dict[str, Any] = {"last": {}, "validation_selected": {}, "best_on_test_not_for_reporting": {}}
     for model in MODELS:
         of_model = table[table.model == model]
@@ -37,22 +38,23 @@ def summarize(run: Run) -> dict[str, Any]:
                 rows = rows[rows["round"] == number]
                 if not rows.empty:
                     summary[name].setdefault(split, {})[model] = _figures(run, rows, expected)
-    if run.unseen:
-        summary["unseen"] = _last(run, run.metrics[is_unseen])
+    for name, apart in (("unseen", run.unseen), ("attackers", run.attackers)):
+        if apart:
+            summary[name] = _last(run, run.metrics[run.metrics.client.isin(apart)], len(apart))
     lost = run.metrics[(run.metrics.metric == "loss") & ~np.isfinite(run.metrics.value)]
     summary["diverged"] = None if lost.empty else {"round": int(lost["round"].min()), "clients": lost.client.nunique()}
     return summary | _totals(run)
 
 
-def _num_trainable(run: Run) -> int | None:
-    """Return how many clients may train; None in runs of earlier versions, which do not say how many there are."""
+def _num_counted(run: Run) -> int | None:
+    """Return how many clients may train and do not poison; None in runs of earlier versions, which do not say it."""
     try:
-        return len(run.clients) - len(run.unseen)
+        return len(run.clients) - len(run.unseen | run.attackers)
     except UserError:
         return None
 
 
-def _last(run: Run, table: pd.DataFrame) -> dict[str, Any]:
+def _last(run: Run, table: pd.DataFrame, expected: int) -> dict[str, Any]:
     """Return the figures after the last round, by split and model."""
     found: dict[str, Any] = {}
     table = table[table["round"] == table["round"].max()]
@@ -60,7 +62,7 @@ def _last(run: Run, table: pd.DataFrame) -> dict[str, Any]:
         for model in MODELS:
             rows = table[(table.model == model) & (table.split == split)]
             if not rows.empty:
-                found.setdefault(split, {})[model] = _figures(run, rows, len(run.unseen))
+                found.setdefault(split, {})[model] = _figures(run, rows, expected)
     return found
 
 
@@ -89,8 +91,38 @@ def _totals(run: Run) -> dict[str, Any]:
     communication: dict[str, dict[str, int]] = {"down": {}, "up": {}}
     for direction, kind, size in zip(sums.direction, sums.kind, sums.bytes, strict=True):
         communication[direction][kind] = int(size)
-    return {
+    errors = run.traffic[run.traffic.kind == "error"]
+    is_simulated = errors.error.str.startswith(SIMULATED).astype(bool)
+    found: dict[str, Any] = {
         "bytes": communication,
         "client_seconds": float(traffic.seconds.sum()),
-        "num_failures": int((run.traffic.kind == "error").sum()),
+        "num_failures": int((~is_simulated).sum()),
+    }
+    if skipped := int((run.diagnostics.name == SKIPPED).sum()):
+        found["skipped_rounds"] = skipped
+    if run.config.faults:
+        found["faults"] = _faults(run, errors[is_simulated])
+    return found
+
+
+def _faults(run: Run, errors: pd.DataFrame) -> dict[str, Any]:
+    """Return what simulated faults have done: how often each has struck, and the mean share of clients that was heard.
+
+    `client_rounds` are the pairs of a round and a client sampled in it. Corrupted replies were noticed and not taken,
+    or taken.
+    """
+    trained = run.traffic[run.traffic.phase == "train"]
+    asked = trained[["round", "client"]].drop_duplicates()
+    heard = trained[(trained.direction == "up") & (trained.kind != "error")][["round", "client"]].drop_duplicates()
+    counts: dict[str, Any] = {
+        name: int(errors.error.str.startswith(SIMULATED + text).sum()) for name, text in TROUBLES.items()
+    }
+    corrupted = run.diagnostics[run.diagnostics.name == CORRUPTED]
+    slow = run.diagnostics[run.diagnostics.name == WORK]
+    return {
+        "client_rounds": len(asked),
+        "heard": len(heard) / max(1, len(asked)),
+        **counts,
+        "corrupted_taken": len(corrupted),
+        "partial": len(slow),
     }

@@ -89,6 +89,8 @@ class Gate:
                 return f"its update has {name!r}, which the model has not"
             if expected is not None and expected != _form(tensor):
                 return f"its {name!r} is {_told(tensor.dtype, tensor.shape)}, the model's {_told(*expected)}"
+            if name.endswith("running_var") and bool((tensor < 0).any()):
+                return f"its {name!r} holds variances below 0"
             if kind_of(name) == "labels" and tensor.numel() and bool((tensor < 0).any()):
                 return f"its {name!r} holds negative numbers"
         if broken := _not_finite(state):

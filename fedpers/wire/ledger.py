@@ -3,16 +3,19 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol, cast, runtime_checkable
+from typing import cast
 
-from flwr.app import Message, MessageType, MetricRecord, RecordDict
+from flwr.app import Message, MessageType, MetricRecord
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
+from fedpers import seeds
 from fedpers.errors import FederationError
+from fedpers.faults.base import CORRUPTED, SIMULATED, SKIPPED
 from fedpers.rows import Diagnostic, Entry
 from fedpers.wire import records
 from fedpers.wire.gate import Gate
+from fedpers.wire.passing import PassingGrid
 
 
 @dataclass
@@ -30,27 +33,20 @@ class Books:
     diagnostics: list[Diagnostic]
 
 
-@runtime_checkable
-class Forgetful(Protocol):
-    """A Grid whose clients can be made to remember what they did before a round, as those of our engines can."""
-
-    def take_back(self, nodes: Iterable[int]) -> None:
-        """Let clients forget what they have learnt in this round."""
-
-
-class Ledger(Grid):
+class Ledger(PassingGrid):
     """Passes everything on to another Grid and writes it down; what is broken goes no further.
 
     Args:
-        grid: The engine's Grid.
+        grid: The engine's Grid, perhaps with others around it.
         nodes: Node id by client number.
         gate: Tells which updates are broken; None lets all in.
+        min_replies: Sound replies without which a round is skipped.
     """
 
-    def __init__(self, grid: Grid, nodes: dict[int, int], gate: Gate | None = None) -> None:
+    def __init__(self, grid: Grid, nodes: dict[int, int], gate: Gate | None = None, min_replies: int = 1) -> None:
         """Start with empty books."""
-        self._grid, self._gate = grid, gate
-        self._clients = {node: client for client, node in nodes.items()}
+        super().__init__(grid, nodes)
+        self._gate, self._min_replies = gate, min_replies
         self._books = Books([], set(), [])
 
     def take(self) -> "Books":
@@ -59,57 +55,77 @@ class Ledger(Grid):
         return taken
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        """Send, receive and record.
+        """Send, receive and record; of a round of training with too few sound replies, failures are all that is told.
 
         Raises:
-            FederationError: every client failed; going on would only repeat it.
+            FederationError: every client failed, or so many by themselves that going on would only repeat it.
         """
         sent = list(messages)
-        sizes: dict[int, dict[str, int]] = {}  # clients are often sent one and the same content
-        for message in sent:
-            content = message.content
-            if id(content) not in sizes:
-                sizes[id(content)] = records.bytes_by_kind(content)
-            self._record(message, records.round_of(content), message.metadata.dst_node_id, sizes[id(content)])
-        replies = list(self._grid.send_and_receive(sent, timeout=timeout))
-        number = records.round_of(sent[0].content) if sent else 0
+        replies = super().send_and_receive(sent, timeout=timeout)
+        if not sent:
+            return replies
+        number = records.round_of(sent[0].content)
         replies = self._let_in(sent, replies)
+        self._record_sent(sent, replies, number)
         for reply in replies:
             self._record_reply(reply, number)
         failures = [reply for reply in replies if reply.has_error()]
-        if sent and (not replies or len(failures) == len(replies)):
-            reason = failures[0].error.reason if failures else "none of them answered in time"
+        own = [reply for reply in failures if not (reply.error.reason or "").startswith(SIMULATED)]
+        sound, simulated = len(replies) - len(failures), len(failures) - len(own)
+        if not sound and (own or not failures):
+            reason = own[0].error.reason if own else "none of them answered in time"
             raise FederationError(
                 f"all {len(sent)} clients failed in round {number}. The first: {reason}. Add debug=true for more"
             )
-        return replies
+        if _phase(sent[0]) != MessageType.TRAIN or sound >= self._min_replies:
+            return replies
+        if sound + simulated < self._min_replies:
+            why = f"{own[0].error.reason}" if own else "no client failed"
+            raise FederationError(
+                f"{sound} of {len(sent)} clients sent a sound update in round {number}, fewer than "
+                f"min_replies={self._min_replies}. The first that did not: {why}. Add debug=true for more"
+            )
+        self._books.diagnostics.append(Diagnostic(number, seeds.SERVER, SKIPPED, 1.0))
+        asked = {message.metadata.dst_node_id: message for message in sent}
+        return [records.failure(asked[reply.metadata.src_node_id], "the round is skipped") for reply in replies]
 
     def _let_in(self, sent: list[Message], replies: list[Message]) -> list[Message]:
         """Turn replies to training messages that are broken into the failures of their clients."""
-        if self._gate is None or not sent or sent[0].metadata.message_type.partition(".")[0] != MessageType.TRAIN:
+        if self._gate is None or _phase(sent[0]) != MessageType.TRAIN:
             return replies
         asked = {self._clients[message.metadata.dst_node_id]: message for message in sent}
         valid = {self._clients[reply.metadata.src_node_id]: reply.content for reply in replies if not reply.has_error()}
         faults = self._gate.faults(valid, lambda client: asked[client].content)
-        broken = {asked[client].metadata.dst_node_id for client in faults}
-        if broken and isinstance(self._grid, Forgetful):
-            self._grid.take_back(broken)
+        if not faults:
+            return replies
+        self.take_back([asked[client].metadata.dst_node_id for client in faults])
         return [
-            records.failure(asked[client], faults[client])
+            records.failure(asked[client], _reason(reply, faults[client]))
             if (client := self._clients[reply.metadata.src_node_id]) in faults
             else reply
             for reply in replies
         ]
 
-    def _record(self, message: Message, number: int, node: int, sizes: dict[str, int]) -> None:
-        phase, client = message.metadata.message_type.partition(".")[0], self._clients[node]
-        self._books.entries += [Entry(number, phase, client, "down", kind, size) for kind, size in sizes.items()]
+    def _record_sent(self, sent: list[Message], replies: list[Message], number: int) -> None:
+        """Write down what has gone to clients; to those that are away it has not."""
+        away = {
+            reply.metadata.src_node_id
+            for reply in replies
+            if reply.has_error() and reply.error.code == ErrorCode.NODE_UNAVAILABLE
+        }
+        sizes: dict[int, dict[str, int]] = {}  # clients are often sent one and the same content
+        for message in sent:
+            content, node = message.content, message.metadata.dst_node_id
+            if id(content) not in sizes:
+                sizes[id(content)] = records.bytes_by_kind(content)
+            if node not in away:
+                self._books.entries += [
+                    Entry(number, _phase(message), self._clients[node], "down", kind, size)
+                    for kind, size in sizes[id(content)].items()
+                ]
 
     def _record_reply(self, reply: Message, number: int) -> None:
-        phase, client = (
-            reply.metadata.message_type.partition(".")[0],
-            self._clients[reply.metadata.src_node_id],
-        )
+        phase, client = _phase(reply), self._clients[reply.metadata.src_node_id]
         if reply.has_error():
             self._books.entries.append(Entry(number, phase, client, "up", "error", 0, error=reply.error.reason))
             return
@@ -129,36 +145,12 @@ class Ledger(Grid):
             spent = seconds if kind == "metrics" else None
             self._books.entries.append(Entry(number, phase, client, "up", kind, size, seconds=spent))
 
-    # everything below is passed on
 
-    def set_run(self, run: Run) -> None:
-        """Set the run."""
-        self._grid.set_run(run)
+def _phase(message: Message) -> str:
+    return message.metadata.message_type.partition(".")[0]
 
-    @property
-    def run(self) -> Run:
-        """The run that messages belong to."""
-        return self._grid.run
 
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Create a message to a client."""
-        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """Return the clients' node ids."""
-        return self._grid.get_node_ids()
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Send messages, unrecorded."""
-        return self._grid.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Receive replies, unrecorded."""
-        return self._grid.pull_messages(message_ids)
+def _reason(reply: Message, fault: str) -> str:
+    """Return why a client failed whose reply is broken: by itself, or because that was spoilt on its way."""
+    figures = records.select(reply.content, MetricRecord).get(records.METRICS, MetricRecord())
+    return f"{SIMULATED}its reply is corrupted: {fault}" if CORRUPTED in figures else fault

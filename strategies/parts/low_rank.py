@@ -10,7 +10,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from fedpers.algorithm import Aggregated, Average, Sent, ServerState, State, mean_by_examples
+from fedpers.algorithm import Aggregated, Average, Sent, ServerState, State
 
 LEFT, RIGHT = "weights/left/", "weights/right/"
 
@@ -68,4 +68,4 @@ class LowRankServer(Average):
                 for key, w in state.shared.items()
             }
 
-        return Aggregated(ServerState(mean_by_examples(sent, weights)))
+        return Aggregated(ServerState(self.federation.average(sent, state.shared, weights)))

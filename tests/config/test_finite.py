@@ -7,11 +7,12 @@ from omegaconf import OmegaConf
 
 from fedpers.config.build import build
 from fedpers.config.compose import group_choices
+from fedpers.config.keys import GROUPS
 from fedpers.errors import UserError
 
 NUMBERS = [
     (group, name, key)
-    for group in ("dataset", "partition", "shift", "model", "strategy", "engine")
+    for group in GROUPS
     for name, path in group_choices(group).items()
     for key, value in (OmegaConf.to_container(OmegaConf.load(path)) or {}).items()
     if isinstance(value, int | float | list | dict) and not isinstance(value, bool) and key != "mixture"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fedpers.config.compose import compose_config
-from fedpers.config.keys import Config, identity, targets
+from fedpers.config.keys import GROUPS, Config, identity, targets
 from fedpers.errors import UserError
 
 NAN, INF = float("nan"), float("inf")
@@ -31,6 +31,7 @@ OTHER: dict[str, Any] = {
     "momentum": 0.5,
     "weight_decay": 0.5,
     "max_update_norm": 1.0,
+    "min_replies": 2,
     "unseen": 0.5,
     "init": "a",
     "public_samples": 1,
@@ -50,7 +51,7 @@ OTHER: dict[str, Any] = {
     "plugins": ["a"],
     "quiet": True,
     "debug": True,
-    **{key: {"_target_": "a.B"} for key in ("dataset", "partition", "shift", "model", "strategy", "engine")},
+    **{key: {"_target_": "a.B"} for key in GROUPS},
     "choices": {"model": "a"},
 }
 """A value for each key that is not its default."""
@@ -202,7 +203,9 @@ def test_json_does_not_depend_on_the_order_of_keys() -> None:
 
 
 def test_unknown_key_names_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"unknown key 'round'\. Did you mean 'rounds'\? Accepted: batch_norm, "):
+    with pytest.raises(
+        UserError, match=r"unknown key 'round'\. Did you mean 'rounds'\? Accepted: aggregation, attack, "
+    ):
         Config.from_dict({"round": 3})
 
 

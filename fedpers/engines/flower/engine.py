@@ -107,8 +107,9 @@ class FlowerEngine:
             if self.superlink is None:
                 command += ["--federation-config", self._simulation(shards.num_clients)]
             process = stack.enter_context(stop_on_exit(start(command, log, home)))
+            apart = config.unseen_clients(shards.num_clients) | config.attackers(shards.num_clients)
             try:
-                _follow(process, folder, config.unseen_clients(shards.num_clients), reporter)
+                _follow(process, folder, apart, reporter)
             except BaseException:
                 if self.superlink is not None:
                     _stop_run(self.superlink, log)

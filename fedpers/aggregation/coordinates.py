@@ -1,0 +1,48 @@
+"""Rules that look at each number by itself: median and trimmed mean.
+
+Yin, Chen, Ramchandran and Bartlett, "Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates", ICML
+2018, https://arxiv.org/abs/1803.01498, Definitions 1 and 2. Every client counts once, whatever its samples.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.stats import trim_mean
+from torch import Tensor
+
+from fedpers.aggregation.base import Aggregation, State, like, stacked
+
+
+class Median(Aggregation):
+    """The median of each number over clients; of an even number of clients the mean of the two in the middle."""
+
+    def combine(self, states: Sequence[State], weights: Sequence[float] | None, start: Mapping[str, Tensor]) -> State:
+        """Return the medians."""
+        return {
+            key: like(torch.from_numpy(np.asarray(np.median(stacked(states, key).numpy(), axis=0))), first)
+            for key, first in states[0].items()
+        }
+
+
+@dataclass(frozen=True)
+class TrimmedMean(Aggregation):
+    """The mean of each number over clients, without its largest and its smallest values.
+
+    Args:
+        trim: Share of the clients that is left out at either end, rounded down.
+    """
+
+    trim: float
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        self.require("trim", 0 <= self.trim < 0.5, "a share in [0, 0.5)")
+
+    def combine(self, states: Sequence[State], weights: Sequence[float] | None, start: Mapping[str, Tensor]) -> State:
+        """Return the trimmed means."""
+        return {
+            key: like(torch.from_numpy(np.asarray(trim_mean(stacked(states, key).numpy(), self.trim, axis=0))), first)
+            for key, first in states[0].items()
+        }
