@@ -15,6 +15,7 @@ from fedpers.aggregation import Aggregation
 from fedpers.config.keys import Config
 from fedpers.errors import UserError
 from fedpers.models.staged import Staged
+from fedpers.privacy import Privacy
 from fedpers.task import State as State
 from fedpers.task import Task as Task
 from fedpers.task import Update as Update
@@ -49,6 +50,7 @@ class Federation:
         model: Builds the model with its initial weights.
         initial: The shared part of these weights.
         aggregation: How the server averages weights.
+        privacy: What noise there is on what is shared, if any.
     """
 
     config: Config
@@ -58,26 +60,33 @@ class Federation:
     model: Callable[[], Staged]
     initial: State
     aggregation: Aggregation = field(default_factory=Aggregation)
+    privacy: Privacy | None = None
 
     def average(
         self,
+        round: int,
         sent: Mapping[int, "Sent"],
         start: State,
         part: Callable[[State], State] = lambda tensors: tensors,
         *,
         plain: bool = False,
     ) -> State:
-        """Return the mean of what clients sent, or what the run's `aggregation` makes of it instead.
+        """Return the mean of what clients sent, or what the run's `aggregation` or `privacy` make of it instead.
 
         Args:
+            round: The round, counted from 1.
             sent: What clients sent, by client in ascending order: sums of floating-point numbers depend on it.
             start: What they had been sent, from which they started.
             part: Picks what is averaged of what a client sent.
             plain: Every client counts once. Otherwise by its training samples: Σ_k (n_k / n) w_k.
         """
+        states = [part(each.tensors) for each in sent.values()]
+        stream = seeds.torch_generator(self.config.seed, "privacy", round=round)
+        if self.privacy and (noisy := self.privacy.at_server(states, start, stream)) is not None:
+            return noisy
         total = sum(each.num_examples for each in sent.values())
         weights = None if plain else [each.num_examples / total for each in sent.values()]
-        return self.aggregation.combine([part(each.tensors) for each in sent.values()], weights, start)
+        return self.aggregation.combine(states, weights, start)
 
     def sample(self, round: int) -> list[int]:
         """Return the clients that train in a round: drawn without replacement, in ascending order."""
@@ -183,7 +192,7 @@ class Average(Server[ServerState]):
 
     def aggregate(self, state: ServerState, round: int, sent: Mapping[int, Sent]) -> Aggregated[ServerState]:
         """Return Σ_k (n_k / n) w_k over the sampled clients."""
-        return Aggregated(ServerState(self.federation.average(sent, state.shared)))
+        return Aggregated(ServerState(self.federation.average(round, sent, state.shared)))
 
 
 class Algorithm:

@@ -5,23 +5,26 @@ import logging
 import shlex
 import threading
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 
 from fedpers import seeds
 from fedpers.aggregation import Aggregation
-from fedpers.algorithm import Algorithm, Federation
+from fedpers.algorithm import WEIGHTS, Algorithm, Federation
 from fedpers.attacks import Attack
 from fedpers.config.build import build, resolve
 from fedpers.config.keys import Config, Spec
 from fedpers.data.prepare import prepare
 from fedpers.data.shards import Shards
 from fedpers.data.sources import code_of_data
+from fedpers.device import open_device
 from fedpers.errors import UserError
 from fedpers.faults import Faults
 from fedpers.models.batch_norm import layer_keys, local_keys
 from fedpers.models.initial import load_weights
 from fedpers.models.staged import Staged
+from fedpers.privacy import Privacy
 from fedpers.scoring import check_metrics
 
 _building = threading.Lock()
@@ -83,26 +86,32 @@ def build_algorithm(config: Config) -> Algorithm:
 
 def build_faults(config: Config) -> Faults:
     """Build what goes wrong on purpose."""
-    if not config.faults:
-        return Faults()
-    faults: Faults = build(config.faults, "faults", plugins=config.plugins, returns=Faults)
-    return faults
+    return _optional(config, "faults", Faults) or Faults()
 
 
 def build_attack(config: Config) -> Attack | None:
     """Build what attackers do; None where nobody attacks."""
-    if not config.attack:
-        return None
-    attack: Attack = build(config.attack, "attack", plugins=config.plugins, returns=Attack)
-    return attack
+    return _optional(config, "attack", Attack)
 
 
 def build_aggregation(config: Config) -> Aggregation:
     """Build how the server averages."""
-    if not config.aggregation:
-        return Aggregation()
-    found: Aggregation = build(config.aggregation, "aggregation", plugins=config.plugins, returns=Aggregation)
-    return found
+    return _optional(config, "aggregation", Aggregation) or Aggregation()
+
+
+def build_privacy(config: Config) -> Privacy | None:
+    """Build what noise there is on what is shared; None where there is none."""
+    return _optional(config, "privacy", Privacy)
+
+
+T = TypeVar("T")
+
+
+def _optional(config: Config, group: str, kind: type[T]) -> T | None:
+    """Build what a group names, if it names anything."""
+    spec: Spec = getattr(config, group)
+    made: T | None = build(spec, group, plugins=config.plugins, returns=kind) if spec else None
+    return made
 
 
 def personal_keys(algorithm: Algorithm, model: Staged, config: Config) -> frozenset[str]:
@@ -121,6 +130,7 @@ def build_federation(config: Config, shards: Shards, algorithm: Algorithm) -> Fe
         shape=shards.shape,
         model=lambda: build_model(config, shards),
         aggregation=build_aggregation(config),
+        privacy=build_privacy(config),
         initial={key: tensor for key, tensor in model.state_dict().items() if key not in stay},
     )
 
@@ -137,21 +147,6 @@ def check(config: Config, shards: Shards) -> None:
             "one model"
         )
     _name_what_is_idle(algorithm, config)
-    build_faults(config)
-    build_attack(config)
-    build_aggregation(config)
-    if config.aggregation and not algorithm.averages:
-        raise UserError(
-            f"aggregation={config.choices.get('aggregation')} has nothing to average: "
-            f"strategy={config.choices.get('strategy')} does not average weights here. Accepted: aggregation=mean, "
-            "or a strategy that shares weights, e.g. fedavg, fedper or fedd2s with strategy.share=both"
-        )
-    sampled = config.num_sampled(shards.num_clients - len(config.unseen_clients(shards.num_clients)))
-    if config.min_replies > sampled:
-        raise UserError(
-            f"min_replies={config.min_replies} is not possible. Accepted: at most {sampled}, the clients that are "
-            "sampled in a round (participation)"
-        )
     models = [build_model(config, shards, number) for number in range(len(model_specs(config)))]
     for model in models:
         algorithm.check(model, config)
@@ -167,6 +162,9 @@ def check(config: Config, shards: Shards) -> None:
             )
     for model in models:
         _check_batches(model, config, shards)
+    _check_federation(config, algorithm, models[0], shards)
+    if getattr(build(config.engine, "engine", plugins=config.plugins), "runs_here", False):
+        open_device(config.device)
     keeps = keeps_state(config)
     if config.checkpoint_every and not keeps:
         raise UserError(
@@ -194,6 +192,46 @@ def _check_batches(model: Staged, config: Config, shards: Shards) -> None:
             f"{where} is not possible with this model's BatchNorm ({error}). Accepted: batches of at least 2, or a "
             "model without BatchNorm, e.g. model.norm=group"
         ) from error
+
+
+def _check_federation(config: Config, algorithm: Algorithm, model: Staged, shards: Shards) -> None:
+    """Raise a UserError when faults, attack, aggregation or privacy are impossible or do not fit the algorithm."""
+    strategy = f"strategy={config.choices.get('strategy')}"
+    build_faults(config)
+    build_attack(config)
+    build_aggregation(config)
+    if config.aggregation and not algorithm.averages:
+        raise UserError(
+            f"aggregation={config.choices.get('aggregation')} has nothing to average: {strategy} does not average "
+            "weights here. Accepted: aggregation=mean, or a strategy that shares weights, e.g. fedavg, fedper or "
+            "fedd2s with strategy.share=both"
+        )
+    sampled = config.num_sampled(shards.num_clients - len(config.unseen_clients(shards.num_clients)))
+    if config.min_replies > sampled:
+        raise UserError(
+            f"min_replies={config.min_replies} is not possible. Accepted: at most {sampled}, the clients that are "
+            "sampled in a round (participation)"
+        )
+    if build_privacy(config) is None:
+        return
+    privacy = f"privacy={config.choices.get('privacy')}"
+    if not algorithm.averages or set(algorithm.sends) != {WEIGHTS} or algorithm.varies:
+        raise UserError(
+            f"{privacy} protects averaged weights alone, and {strategy} sends "
+            f"{', '.join(algorithm.sends) or 'nothing'}, which are not all averaged as they are. Accepted: "
+            "privacy=none, or a strategy that shares nothing but weights, e.g. fedavg, fedper or fedd2s with "
+            "strategy.share=weights"
+        )
+    if config.aggregation:
+        raise UserError(
+            f"{privacy} with aggregation={config.choices.get('aggregation')} is not possible: the noise is that of a "
+            "mean. Accepted: aggregation=mean"
+        )
+    if shared := layer_keys(model) - personal_keys(algorithm, model, config):
+        raise UserError(
+            f"{privacy} is not possible with {min(shared)}, which is averaged: statistics of BatchNorm are no updates. "
+            "Accepted: batch_norm=local, or a model without BatchNorm, e.g. model.norm=group"
+        )
 
 
 def _name_what_is_idle(algorithm: Algorithm, config: Config) -> None:

@@ -193,7 +193,7 @@ def _mean(figures: dict[str, Any], name: str) -> str:
 
 
 def remarks(summary: Mapping[str, Any]) -> list[str]:
-    """Return in words what simulated faults have done to a run, and how many rounds were skipped."""
+    """Return in words what simulated faults have done, which rounds were skipped, and what privacy is left."""
     found, faults = [], summary.get("faults")
     if faults:
         counts = {words: faults[name] for name, words in _FAULTS.items() if faults[name]}
@@ -201,6 +201,11 @@ def remarks(summary: Mapping[str, Any]) -> list[str]:
         found.append(f"Simulated faults in {faults['client_rounds']} trainings: {told}; heard {faults['heard']:.1%}")
     if skipped := summary.get("skipped_rounds"):
         found.append(f"{skipped} rounds were skipped, with fewer sound replies than min_replies")
+    if privacy := summary.get("privacy"):
+        found.append(
+            f"Differential privacy of every client's data: epsilon {privacy['epsilon']:.3g} for delta "
+            f"{privacy['delta']:g}, for what was shared in all rounds"
+        )
     return found
 
 

@@ -25,6 +25,7 @@ from fedpers.device import describe
 from fedpers.errors import FederationError, UserError
 from fedpers.faults.base import WAITED
 from fedpers.models.initial import weights_sha256
+from fedpers.privacy.accounting import EPSILON, Accountant
 from fedpers.progress import Reporter, Silent
 from fedpers.provenance import provenance
 from fedpers.results import Run, summarize
@@ -104,6 +105,7 @@ def serve(
     unreliable = Unreliable(grid, nodes, build_faults(config), config.seed) if config.faults else None
     ledger = Ledger(unreliable or grid, nodes, Gate(algorithm, federation) if gated else None, config.min_replies)
     export = Export(writer.folder, config, shards, federation, nodes, grid)
+    accountant = _accountant(config, federation)
     unseen = config.unseen_clients(shards.num_clients)
 
     attackers = config.attackers(shards.num_clients)
@@ -125,6 +127,8 @@ def serve(
         export.after_round(round, arrays, own, accuracy)
         if unreliable:
             diagnostics = [*diagnostics, Diagnostic(round, seeds.SERVER, WAITED, unreliable.time)]
+        if accountant:
+            diagnostics = [*diagnostics, Diagnostic(round, seeds.SERVER, EPSILON, accountant.epsilon(round))]
         if carrier:
             reported = sorted(carrier.diagnostics.items())
             diagnostics = diagnostics + [Diagnostic(round, seeds.SERVER, name, value) for name, value in reported]
@@ -139,6 +143,14 @@ def serve(
         run_rounds(strategy, ledger, arrays, range(first, config.rounds + 1), after_round)
     summary = summarize(Run(writer.folder))
     writer.write_json("summary.json", {**summary, "seconds": time.perf_counter() - start})
+
+
+def _accountant(config: Config, federation: Federation) -> Accountant | None:
+    """Return what tells how much privacy has been spent, if there is any."""
+    if federation.privacy is None:
+        return None
+    trainable = federation.num_clients - len(config.unseen_clients(federation.num_clients))
+    return Accountant(federation.privacy, trainable, config.num_sampled(trainable), federation.sample)
 
 
 def flower_strategy(algorithm: Algorithm, federation: Federation, nodes: dict[int, int]) -> Strategy:

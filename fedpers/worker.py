@@ -11,7 +11,15 @@ from typing import Any
 import torch
 
 from fedpers.algorithm import Algorithm, State, Task, Update
-from fedpers.assembly import build_algorithm, build_attack, build_faults, build_model, model_specs, personal_keys
+from fedpers.assembly import (
+    build_algorithm,
+    build_attack,
+    build_faults,
+    build_model,
+    build_privacy,
+    model_specs,
+    personal_keys,
+)
 from fedpers.config.keys import Config
 from fedpers.data.shards import Shards
 from fedpers.device import open_device
@@ -71,7 +79,7 @@ class Worker:
         """Build the models, on the device, and the algorithm."""
         self.config, self.shards, self.device = config, shards, open_device(config.device)
         self.algorithm = algorithm or build_algorithm(config)
-        self.faults, self.attack = build_faults(config), build_attack(config)
+        self.faults, self.attack, self.privacy = build_faults(config), build_attack(config), build_privacy(config)
         self.metrics = resolve_metrics(config.metrics, config.plugins)
         models = (build_model(config, shards, number).to(self.device) for number in range(len(model_specs(config))))
         self._models = [Loadable.of(model, personal_keys(self.algorithm, model, config)) for model in models]
@@ -112,6 +120,8 @@ class Worker:
         task = task if work == 1 else dataclasses.replace(task, work=work)
         if self.attack is None or task.client not in self.config.attackers(self.shards.num_clients):
             update = checked(self.algorithm.train(task))
+            if self.privacy:
+                update = dataclasses.replace(update, send=self.privacy.at_client(task, update.send))
         else:
             update = checked(self.algorithm.train(self.attack.before(task)))
             update = dataclasses.replace(update, send=self.attack.after(task, update.send))

@@ -92,7 +92,7 @@ class DynamicServer(Server[DynamicState]):
     def aggregate(self, state: DynamicState, round: int, sent: Mapping[int, Sent]) -> Aggregated[DynamicState]:
         """Move h, and the mean by it."""
         share = len(sent) / self.federation.num_clients
-        mean, h = self.federation.average(sent, state.shared, plain=True), {}
+        mean, h = self.federation.average(round, sent, state.shared, plain=True), {}
         for name in self._parameters:
             moved = share * (mean[name] - state.shared[name])
             h[name] = state.h.get(name, torch.zeros_like(moved)) - self.alpha * moved

@@ -183,7 +183,7 @@ class GeneratorServer(Server[GeneratorState]):
 
     def aggregate(self, state: GeneratorState, round: int, sent: Mapping[int, Sent]) -> Aggregated[GeneratorState]:
         """Train the generator and average weights by training samples."""
-        shared = self.federation.average(sent, state.shared, weights_of)
+        shared = self.federation.average(round, sent, state.shared, weights_of)
         if not self.algorithm.lambda_gen:
             return Aggregated(dataclasses.replace(state, shared=shared))
         counts = torch.stack([each.tensors[COUNT] for each in sent.values()]).float()

@@ -174,7 +174,7 @@ class CollaborationServer(ClassMeansServer[CollaborationState]):
             if VARIANCE in each.tensors and all(w.isfinite().all() for w in each.tensors.values())
         }
         known = dict(sorted((state.known | new).items()))
-        shared = self.federation.average(sent, state.shared, weights_of)
+        shared = self.federation.average(round, sent, state.shared, weights_of)
         return Aggregated(CollaborationState(shared, means, centroids, known, gram_of(known.values())))
 
     def send_to(self, state: CollaborationState, client: int, round: int, purpose: Purpose) -> State:

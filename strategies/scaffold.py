@@ -114,7 +114,7 @@ class ControlServer(Server[ControlState]):
     def aggregate(self, state: ControlState, round: int, sent: Mapping[int, Sent]) -> Aggregated[ControlState]:
         """Take the means, and move c by its share."""
         share = len(sent) / self.federation.num_clients
-        mean, control = self.federation.average(sent, state.shared, plain=True), dict(state.control)
+        mean, control = self.federation.average(round, sent, state.shared, plain=True), dict(state.control)
         for key in [key for key in mean if key.startswith(DELTA)]:
             name = SERVER + key.removeprefix(DELTA)
             delta = share * mean.pop(key)

@@ -45,8 +45,8 @@ def test_average_by_hand() -> None:
 def test_a_part_is_averaged_by_itself() -> None:
     sent = {client: Sent(tensors, size) for (client, tensors), size in zip(SENT.items(), (1, 3), strict=True)}
     average = federation(num_clients=2).average
-    assert {key: w.tolist() for key, w in average(sent, {}, weights_of).items()} == {"w": [4.0]}
-    assert {key: w.tolist() for key, w in average(sent, {}, weights_of, plain=True).items()} == {"w": [3.0]}
+    assert {key: w.tolist() for key, w in average(1, sent, {}, weights_of).items()} == {"w": [4.0]}
+    assert {key: w.tolist() for key, w in average(1, sent, {}, weights_of, plain=True).items()} == {"w": [3.0]}
 
 
 def test_a_step_spares_the_old_state() -> None:

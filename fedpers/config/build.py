@@ -26,6 +26,7 @@ ALLOWED = (
     "fedpers.aggregation",
     "fedpers.faults",
     "fedpers.attacks",
+    "fedpers.privacy",
     "strategies",
     "plots",
 )

@@ -18,7 +18,7 @@ from fedpers.errors import UserError, unknown_name
 Spec = dict[str, Any]
 """One group's configuration: `_target_` and the keyword arguments of what it names."""
 
-GROUPS = ("dataset", "partition", "shift", "model", "strategy", "aggregation", "faults", "attack", "engine")
+GROUPS = ("dataset", "partition", "shift", "model", "strategy", "aggregation", "faults", "attack", "privacy", "engine")
 
 PATHS = ("out", "cache", "init")
 """Top-level keys whose value is a path: it is taken as it was typed, whatever characters it has."""
@@ -150,6 +150,7 @@ class Config:
     aggregation: Spec = option({}, "how the server averages what clients send of weights", affects="result")
     faults: Spec = option({}, "what goes wrong on purpose: clients away, slow, failing", affects="result")
     attack: Spec = option({}, "clients that poison what they send", affects="result")
+    privacy: Spec = option({}, "noise on what is shared, so that no client shows in it", affects="result")
     engine: Spec = option({}, "where and how clients run", affects="nothing")
     choices: dict[str, str] = option(
         {}, "the name chosen in each group; filled in by the command line", affects="nothing"

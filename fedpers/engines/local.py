@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from flwr.app import Message, RecordDict
@@ -82,6 +83,8 @@ class LocalEngine:
         client_timeout: Seconds that a client may take for an answer, training or scoring; None for as long as it wants.
             The thread of one that takes longer is given up, and ends with the process at the latest.
     """
+
+    runs_here: ClassVar[bool] = True  # so that a device that is not there is known before anything is written
 
     num_threads: int
     client_timeout: float | None = None

@@ -7,6 +7,7 @@ import pandas as pd
 
 from fedpers.errors import UserError
 from fedpers.faults.base import CORRUPTED, SIMULATED, SKIPPED, TROUBLES, WORK
+from fedpers.privacy.accounting import EPSILON
 from fedpers.results import metrics
 from fedpers.results.run import Run
 from fedpers.rows import MODELS, SPLITS, metric_rank
@@ -100,6 +101,9 @@ def _totals(run: Run) -> dict[str, Any]:
     }
     if skipped := int((run.diagnostics.name == SKIPPED).sum()):
         found["skipped_rounds"] = skipped
+    epsilons = run.diagnostics[run.diagnostics.name == EPSILON].value
+    if len(epsilons):
+        found["privacy"] = {"epsilon": float(epsilons.iloc[-1]), "delta": float(run.config.privacy["delta"])}
     if run.config.faults:
         found["faults"] = _faults(run, errors[is_simulated])
     return found

@@ -134,7 +134,7 @@ class HeadServer(Server[HeadState]):
             taught = self.teach(state, round, sent)
             state, diagnostics = taught.state, diagnostics | taught.diagnostics
         if self.settings.shares_weights:
-            averages = self.federation.average(sent, self.initial | state.shared, weights_of)
+            averages = self.federation.average(round, sent, self.initial | state.shared, weights_of)
             ever = state.dropped | state.shared
             dropped = {key: average for key, average in ever.items() if key not in averages}
             state = replace(state, shared=averages, dropped=dropped)

@@ -68,4 +68,4 @@ class LowRankServer(Average):
                 for key, w in state.shared.items()
             }
 
-        return Aggregated(ServerState(self.federation.average(sent, state.shared, weights)))
+        return Aggregated(ServerState(self.federation.average(round, sent, state.shared, weights)))

@@ -1,0 +1,102 @@
+"""Clipping and Gaussian noise, so that what leaves hardly depends on any one client's data.
+
+McMahan, Ramage, Talwar and Zhang, "Learning Differentially Private Recurrent Language Models", ICLR 2018,
+https://arxiv.org/abs/1710.06963 (DP-FedAvg: central noise, every client counting once); Geyer, Klein and Nabi,
+"Differentially Private Federated Learning: A Client Level Perspective", 2017, https://arxiv.org/abs/1712.07557. With
+local noise no server has to be trusted, and every client pays for itself.
+
+Two federations are neighbours where one client's data are exchanged for any others, so that a sum of updates clipped
+to C moves by up to 2 C. What is public: who is sampled, who answers. Scores and figures leave a client because this is
+a simulation; they are not accounted for. The noise is float32 from a seeded generator: it shows what a budget costs,
+and protects nobody.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fedpers.aggregation.base import flat
+from fedpers.aggregation.clipping import shorten
+from fedpers.errors import UserError
+from fedpers.task import State, Task
+
+SENSITIVITY = 2.0
+"""How far a sum of clipped updates moves when one client is exchanged, in units of the clipping norm."""
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """What both mechanisms have in common.
+
+    Args:
+        clip: C, the largest L2 norm of what a client changes, over all that it sends.
+        noise: z, the noise's standard deviation in units of C.
+        delta: δ of the budget (ε, δ) that is reported.
+    """
+
+    clip: float
+    noise: float
+    delta: float
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        self.require("clip", self.clip > 0, "above 0")
+        self.require("noise", self.noise > 0, "above 0; aggregation=norm_clipping clips without noise")
+        self.require("delta", 0 < self.delta < 1, "a number in (0, 1)")
+
+    def require(self, key: str, holds: bool, accepted: str) -> None:
+        """Raise a UserError that names a key, its value and what is accepted, unless a condition holds."""
+        if not holds:
+            raise UserError(f"privacy.{key}={getattr(self, key)} is not possible. Accepted: {accepted}")
+
+    @property
+    def multiplier(self) -> float:
+        """The noise's standard deviation in units of the sensitivity."""
+        return self.noise / SENSITIVITY
+
+    def clipped(self, state: State, start: Mapping[str, Tensor]) -> State:
+        """Return an update, from where it started, no longer than the clipping norm."""
+        norm = float(flat(state, start, list(state)).norm())
+        return shorten(state, start, min(1.0, self.clip / norm) if norm else 1.0)
+
+    def at_client(self, task: Task, sent: State) -> State:
+        """Return what leaves a client."""
+        return sent
+
+    def at_server(self, states: Sequence[State], start: Mapping[str, Tensor], stream: torch.Generator) -> State | None:
+        """Return what a server makes of updates; None where that is not the mechanism's part."""
+        return None
+
+
+@dataclass(frozen=True)
+class Central(Privacy):
+    """A trusted server clips every update, and adds noise to their plain mean, once a round."""
+
+    def at_server(self, states: Sequence[State], start: Mapping[str, Tensor], stream: torch.Generator) -> State | None:
+        """Return the mean of clipped updates with noise of standard deviation z C / m in each number."""
+        clipped = [self.clipped(state, start) for state in states]
+        std = self.noise * self.clip / len(states)
+        return {
+            name: with_noise(torch.stack([state[name] for state in clipped]).mean(0), std, stream)
+            for name in clipped[0]
+        }
+
+
+@dataclass(frozen=True)
+class Local(Privacy):
+    """Every client clips its own update and adds noise before it is sent: nobody is trusted."""
+
+    def at_client(self, task: Task, sent: State) -> State:
+        """Return the clipped update with noise of standard deviation z C in each number."""
+        clipped = self.clipped(sent, task.initial | task.received)
+        stream = task.generator("privacy")
+        return {name: with_noise(tensor, self.noise * self.clip, stream) for name, tensor in clipped.items()}
+
+
+def with_noise(tensor: Tensor, std: float, stream: torch.Generator) -> Tensor:
+    """Return a tensor with Gaussian noise in each number."""
+    assert math.isfinite(std)
+    return tensor + std * torch.randn(tensor.shape, generator=stream).to(tensor)
