@@ -60,6 +60,7 @@ STUDY = Study(
     question="What remains of each method when clients are away, or too slow for the server?",
     scales=SCALES,
     draw=draw,
+    sections=lambda _found: ["![Stragglers, and long absences](availability_stragglers.png)"],
 )
 
 if __name__ == "__main__":
