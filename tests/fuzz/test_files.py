@@ -13,7 +13,14 @@ import pytest
 from federations import TINY, tables
 from hypothesis import given
 from hypothesis import strategies as st
-from ondisk import CINIC10_CLASSES, write_cifar10_binary, write_fashion_mnist, write_femnist_hub, write_image_folder
+from ondisk import (
+    CINIC10_CLASSES,
+    write_cifar10_binary,
+    write_fashion_mnist,
+    write_femnist_hub,
+    write_image_folder,
+    write_leaf,
+)
 from tried import MORE, Outcomes, damage, damages, outcome, tries
 
 from fedpers.run import main as run
@@ -81,7 +88,7 @@ def test_of_prepared_data(number, how, good: Path, cache: Path, counts: Outcomes
     shutil.rmtree(here)
 
 
-DATASETS = ("fashion_mnist", "cifar10", "femnist", "image_folder")
+DATASETS = ("fashion_mnist", "cifar10", "femnist", "leaf", "image_folder")
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +98,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_fashion_mnist(folder / "fashion_mnist", 80, 40, compressed=True, layout="direct")
     write_cifar10_binary(folder / "cifar10", 20)
     write_femnist_hub(folder / "femnist", {f"f{number:04}_00": 12 for number in range(6)})
+    write_leaf(folder / "leaf", {f"f{number:04}_00": 12 for number in range(6)})
     write_image_folder(folder / "image_folder", ("train", "test"), CINIC10_CLASSES[:3], each=20)
     return folder
 
@@ -103,7 +111,12 @@ def test_of_datasets(name, number, how, datasets: Path, counts: Outcomes, tmp_pa
     shutil.copytree(datasets / name, here / "data")
     path = files(here / "data")[number % len(files(here / "data"))]
     damage(path, *how)
-    words = [f"dataset={name}", f"dataset.root={here / 'data'}", f"cache={here / 'cache'}", f"out={here / 'run'}"]
+    words = [
+        f"dataset={'femnist' if name == 'leaf' else name}",
+        f"dataset.root={here / 'data'}",
+        f"cache={here / 'cache'}",
+        f"out={here / 'run'}",
+    ]
     more = ["dataset.complete=false"] if name == "cifar10" else []
     small = [text for text in WORDS if not text.startswith(("dataset=", "partition.max_samples"))]
     code, text = outcome(run, [*small, *words, *more, "rounds=1"])
