@@ -10,7 +10,17 @@ from pathlib import Path
 from experiments.machinery import figures
 from experiments.machinery.command import as_command
 from experiments.machinery.outcome import Outcome
-from experiments.machinery.scales import FEDAVG, FEDAVG_FT, FEDD2S, FEDD2S_PLUS, FEW_SAMPLES, LOCAL, laptop, smoke
+from experiments.machinery.scales import (
+    FEDAVG,
+    FEDAVG_FT,
+    FEDD2S,
+    FEDD2S_PLUS,
+    FEW_SAMPLES,
+    LOCAL,
+    laptop,
+    paper,
+    smoke,
+)
 from experiments.machinery.study import Arm, Condition, Study, merge
 
 ARMS = (LOCAL, FEDAVG, FEDAVG_FT, Arm("FedPer", ("strategy=fedper",)), FEDD2S, FEDD2S_PLUS)
@@ -53,6 +63,7 @@ SCALES = {
         (*dropout(0, 0.2, 0.4, 0.6, 0.8), *STRAGGLERS, ABSENT),
         merge(FEW_SAMPLES, ("partition.alpha=0.5", "eval_every=6")),
     ),
+    "paper": paper(ARMS, (*dropout(0, 0.2, 0.4, 0.6, 0.8), *STRAGGLERS, ABSENT)),
 }
 
 STUDY = Study(

@@ -6,7 +6,7 @@ the clients that they fit worst, beside the rule for its weights.
 
 from experiments.machinery import figures
 from experiments.machinery.command import as_command
-from experiments.machinery.scales import FEDAVG, FEDD2S_PLUS, FEW_SAMPLES, LOCAL, laptop, smoke
+from experiments.machinery.scales import FEDAVG, FEDD2S_PLUS, FEW_SAMPLES, LOCAL, laptop, paper, smoke
 from experiments.machinery.study import Arm, Condition, Study, merge
 
 FEDPER = Arm("FedPer", ("strategy=fedper",))
@@ -50,11 +50,12 @@ def attacks(*names: str) -> tuple[Condition, ...]:
     return (Condition("nobody poisons"), *found)
 
 
-EVERY = attacks("label_flip", "sign_flip", "gaussian", "scaled")
+EVERY = attacks("label_flip", "sign_flip", "scaled")
 
 SCALES = {
     "smoke": smoke(tuple(arm for arm in ARMS if arm.name in SMOKE), attacks("label_flip", "sign_flip")),
     "laptop": laptop(ARMS, EVERY, merge(FEW_SAMPLES, ("partition.alpha=0.5", "eval_every=24"))),
+    "paper": paper(ARMS, EVERY),
 }
 
 STUDY = Study(

@@ -239,6 +239,15 @@ class Algorithm:
         """
         return type(self).server is Algorithm.server and bool(self.sends)
 
+    @property
+    def blurs(self) -> tuple[str, ...]:
+        """The kinds of `privacy` that cover all that clients send: "central", "local", both, or none.
+
+        Central noise is on the mean of weights. Local noise is on every floating-point number; shapes and whole numbers
+        must then say nothing of a client's data.
+        """
+        return ("central", "local") if self.averages and set(self.sends) == {WEIGHTS} and not self.varies else ()
+
     def without_effect(self) -> dict[str, str]:
         """Return the hyper-parameters that change nothing as the others are, and why, e.g. "dropping=none".
 

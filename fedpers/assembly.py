@@ -11,7 +11,7 @@ import torch
 
 from fedpers import seeds
 from fedpers.aggregation import Aggregation
-from fedpers.algorithm import WEIGHTS, Algorithm, Federation
+from fedpers.algorithm import Algorithm, Federation
 from fedpers.attacks import Attack
 from fedpers.config.build import build, resolve
 from fedpers.config.keys import Config, Spec
@@ -212,15 +212,15 @@ def _check_federation(config: Config, algorithm: Algorithm, model: Staged, shard
             f"min_replies={config.min_replies} is not possible. Accepted: at most {sampled}, the clients that are "
             "sampled in a round (participation)"
         )
-    if build_privacy(config) is None:
+    mechanism = build_privacy(config)
+    if mechanism is None:
         return
     privacy = f"privacy={config.choices.get('privacy')}"
-    if not algorithm.averages or set(algorithm.sends) != {WEIGHTS} or algorithm.varies:
+    if mechanism.kind not in algorithm.blurs:
         raise UserError(
-            f"{privacy} protects averaged weights alone, and {strategy} sends "
-            f"{', '.join(algorithm.sends) or 'nothing'}, which are not all averaged as they are. Accepted: "
-            "privacy=none, or a strategy that shares nothing but weights, e.g. fedavg, fedper or fedd2s with "
-            "strategy.share=weights"
+            f"{privacy} does not cover all that {strategy} sends ({', '.join(algorithm.sends) or 'nothing'}). "
+            "Accepted: privacy=none, a strategy that shares averaged weights alone, e.g. fedavg, fedper or fedd2s with "
+            "strategy.share=weights, or privacy=local with fedd2s and strategy.knowledge=class_means"
         )
     if config.aggregation:
         raise UserError(

@@ -20,6 +20,7 @@ NAMES = (
     "ablation",
     "availability",
     "robustness",
+    "privacy",
     "fine_tuning",
     "pfllib",
 )

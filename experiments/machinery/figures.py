@@ -90,13 +90,14 @@ def _dots(axes: Axes, found: Sequence[Row], arms: Sequence[Arm], measure: str) -
 
 
 def lines_figure(found: Sequence[Outcome], label: str, *, log: bool) -> Figure:
-    """Build the figure of `lines`: accuracies on the left, paired gains over Local on the right."""
+    """Build the figure of `lines`: accuracies on the left, on the right paired gains over Local, where it is an arm."""
     arms, ticks = _arms(found), [condition.x for condition in _conditions(found)]
+    measures = ["accuracy", "gain"] if any(o.estimate("gain") for o in found) else ["accuracy"]
     with style.context():
         made = style.new_figure(style.PAGE)
-        panels = made.subplots(1, 2)
+        panels = made.subplots(1, len(measures), squeeze=False)[0]
         handles: dict[Arm, Artist] = {}
-        for axes, measure in zip(panels, ("accuracy", "gain"), strict=True):
+        for axes, measure in zip(panels, measures, strict=True):
             points: list[float] = [0.0] if measure == "gain" else []
             for number, arm in enumerate(arms):
                 of_arm = [o for o in found if o.arm == arm and o.estimate(measure)]
@@ -111,7 +112,7 @@ def lines_figure(found: Sequence[Outcome], label: str, *, log: bool) -> Figure:
             if log:
                 axes.set_xscale("log")
                 axes.xaxis.set_minor_locator(NullLocator())
-            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
             axes.set_ylim(*_limits(points, measure))
         style.legend(made, list(handles.values()), "Mean over seeds, 95 % confidence interval (may leave the axes)")
     return made

@@ -11,15 +11,16 @@ a simulation; they are not accounted for. The noise is float32 from a seeded gen
 and protects nobody.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from fedpers.aggregation.base import flat
 from fedpers.aggregation.clipping import shorten
+from fedpers.averaging import plain_mean
 from fedpers.errors import UserError
 from fedpers.task import State, Task
 
@@ -36,6 +37,8 @@ class Privacy:
         noise: z, the noise's standard deviation in units of C.
         delta: δ of the budget (ε, δ) that is reported.
     """
+
+    kind: ClassVar[str] = ""
 
     clip: float
     noise: float
@@ -75,19 +78,20 @@ class Privacy:
 class Central(Privacy):
     """A trusted server clips every update, and adds noise to their plain mean, once a round."""
 
+    kind: ClassVar[str] = "central"
+
     def at_server(self, states: Sequence[State], start: Mapping[str, Tensor], stream: torch.Generator) -> State | None:
         """Return the mean of clipped updates with noise of standard deviation z C / m in each number."""
         clipped = [self.clipped(state, start) for state in states]
         std = self.noise * self.clip / len(states)
-        return {
-            name: with_noise(torch.stack([state[name] for state in clipped]).mean(0), std, stream)
-            for name in clipped[0]
-        }
+        return {name: with_noise(mean, std, stream) for name, mean in plain_mean(clipped).items()}
 
 
 @dataclass(frozen=True)
 class Local(Privacy):
     """Every client clips its own update and adds noise before it is sent: nobody is trusted."""
+
+    kind: ClassVar[str] = "local"
 
     def at_client(self, task: Task, sent: State) -> State:
         """Return the clipped update with noise of standard deviation z C in each number."""
@@ -97,6 +101,7 @@ class Local(Privacy):
 
 
 def with_noise(tensor: Tensor, std: float, stream: torch.Generator) -> Tensor:
-    """Return a tensor with Gaussian noise in each number."""
-    assert math.isfinite(std)
+    """Return a tensor with Gaussian noise in each number; whole numbers are as they were."""
+    if not tensor.is_floating_point():
+        return tensor
     return tensor + std * torch.randn(tensor.shape, generator=stream).to(tensor)

@@ -62,6 +62,13 @@ class FedD2S(Settings):
         return self.shares_weights
 
     @property
+    def blurs(self) -> tuple[str, ...]:
+        """Weights alone, or class means, of which a client then sends a row for every class."""
+        if not self.shares_knowledge:
+            return super().blurs if set(self.sends) == {WEIGHTS} else ()
+        return ("local",) if self.knowledge == "class_means" and self.heads == "global" else ()
+
+    @property
     def _weights(self) -> tuple[str, ...]:
         return (WEIGHTS,) if self.shares_weights else ()
 

@@ -36,7 +36,8 @@ def train(settings: Settings, task: Task) -> Update:
     metrics = {"loss": loss}
     if settings.shares_knowledge:
         h, p = view.observe(task.model, task.data.train, cut)
-        send |= extract_knowledge(settings, h, p, task.data.train.labels, task.generator("noise")).wire()
+        knowledge = extract_knowledge(settings, h, p, task.data.train.labels, task.generator("noise"))
+        send |= (of_every_class(knowledge, task.data.num_classes) if task.config.privacy else knowledge).wire()
         metrics["agreement"] = teacher.agreement(p)
     if settings.shares_weights:
         send |= before(task.model, task.shared(), cut)
@@ -48,6 +49,8 @@ def soft_labels(settings: Settings, task: Task) -> Tensor | None:
     if SOFT_LABELS not in task.received:
         return None
     q = task.received[SOFT_LABELS].float()
+    if task.config.privacy:  # a row for every class
+        return q[task.data.train.labels]
     return q[task.data.train.labels.unique(return_inverse=True)[1]] if settings.knowledge == "class_means" else q
 
 
@@ -68,6 +71,19 @@ def class_means(h: Tensor, p: Tensor, labels: Tensor) -> Knowledge:
     means, count = class_averages(torch.cat([h, p], 1), labels, 0)
     classes = count.nonzero().flatten()
     return Knowledge(means[:, : h.shape[1]], means[:, h.shape[1] :], classes, count[classes])
+
+
+def of_every_class(means: Knowledge, num_classes: int) -> Knowledge:
+    """Return class means with a row of zeros for each class that the client has not: which it has nobody is to know.
+
+    Each row counts once.
+    """
+
+    def spread(rows: Tensor) -> Tensor:
+        return rows.new_zeros(num_classes, rows.shape[1]).index_copy_(0, means.labels, rows)
+
+    classes = torch.arange(num_classes, device=means.labels.device)
+    return Knowledge(spread(means.h), spread(means.p), classes, torch.ones_like(classes))
 
 
 def clip_rows(h: Tensor, norm: float | None) -> Tensor:

@@ -143,7 +143,10 @@ class HeadServer(Server[HeadState]):
     def teach(self, state: HeadState, round: int, sent: Mapping[int, Sent]) -> Aggregated[HeadState]:
         """Train the active head on what was sent, then let it label every row of it."""
         cut = self.cut(state, round)
-        knowledge = {client: Knowledge.received(each.tensors) for client, each in sent.items()}
+        received = {client: Knowledge.received(each.tensors) for client, each in sent.items()}
+        knowledge = {client: part for client, each in received.items() if len((part := self.readable(each)).labels)}
+        if not knowledge:  # nothing stands out of the noise of privacy
+            return Aggregated(state, {"left_out": float(len(sent))})
         trained: dict[int, nn.Module] = {}
         pools = {}
         losses = []
@@ -158,7 +161,8 @@ class HeadServer(Server[HeadState]):
             stream = seeds.torch_generator(self.federation.config.seed, "server", round=round, client=owner)
             losses.append(training.fit(trained[owner], rows, stream))
         soft_labels, correct, total = dict(state.soft_labels), 0.0, 0.0
-        for client, part in knowledge.items():
+        for client in knowledge:
+            part = received[client]
             q, right = training.label(trained[self.owner(client)], part)
             soft_labels[client] = SoftLabels(q, cut, round)
             correct, total = correct + right, total + float(part.counts.sum())
@@ -174,6 +178,20 @@ class HeadServer(Server[HeadState]):
         every_head = {**state.heads, cut: {**state.heads.get(cut, {}), **heads}}
         every_pool = {**state.pools, cut: {**state.pools.get(cut, {}), **pools}}
         return Aggregated(replace(state, heads=every_head, pools=every_pool, soft_labels=soft_labels), diagnostics)
+
+    def readable(self, part: Knowledge) -> Knowledge:
+        """Return what can be learnt from: of what privacy has blurred, the rows that stand out of the noise.
+
+        Noise alone has a squared norm of σ² (d ± √(2d)) in d numbers; twice that far above the mean a row is believed.
+        """
+        privacy = self.federation.privacy
+        if privacy is None:
+            return part
+        width, variance = part.h.shape[1], (privacy.noise * privacy.clip) ** 2
+        stands_out = part.h.square().sum(1) > variance * (width + 2 * (2 * width) ** 0.5)
+        p = part.p.clamp_min(1e-6)
+        rows = Knowledge(part.h, p / p.sum(1, keepdim=True), part.labels, part.counts)
+        return Knowledge(*(tensor[stands_out] for tensor in rows))
 
     def misfits(self, state: HeadState, round: int, knowledge: Mapping[int, Knowledge]) -> set[int]:
         """Return the clients whose knowledge a head does not learn from: those `trim` that it fits worst.

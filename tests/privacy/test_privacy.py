@@ -1,9 +1,11 @@
 """Differential privacy: no update is longer than the norm, the noise is as wide as it says, the budget adds up."""
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
 import torch
+from by_hand import federation, from_yaml
 from dp_accounting import dp_event, rdp
 from dp_accounting.privacy_accountant import NeighboringRelation
 from federations import chosen, metric_files, record
@@ -19,6 +21,8 @@ from fedpers.progress import remarks
 from fedpers.results import Run
 from fedpers.wire import records
 from strategies.fedavg import FedAvg
+from strategies.fedd2s.server import HeadServer
+from strategies.parts.exchange import Knowledge
 
 Federate = Callable[..., Run]
 
@@ -116,13 +120,43 @@ def test_it_is_reported_each_round(federate: Federate) -> None:
     assert line.startswith("Differential privacy of every client's data: epsilon ")
 
 
-SERVED = [
-    name
-    for name in sorted(group_choices("strategy"))
-    if (made := build_algorithm(compose_config(chosen(name)))).averages
-    and set(made.sends) == {"weights"}
-    and not made.varies
-]
+SERVED = [name for name in sorted(group_choices("strategy")) if build_algorithm(compose_config(chosen(name))).blurs]
+MEANS = ["strategy=fedd2s", "strategy.share=knowledge", "strategy.knowledge=class_means"]
+
+
+@pytest.mark.parametrize("share", ["knowledge", "both"])
+def test_class_means_say_nothing_of_which_classes_a_client_has(share: str, federate: Federate) -> None:
+    """A row for every class, labels and counts alike, noise in every number; without much of it heads learn."""
+    words = [*MEANS, f"strategy.share={share}", "partition=dirichlet", "partition.alpha=0.3", "privacy=local"]
+    recorder, run = record(federate, *words, "privacy.noise=1e-4")
+    for reply in recorder.replies:
+        sent = records.view_arrays(reply.content)
+        assert sent["labels/y"].tolist() == list(range(10))
+        assert sent["labels/count"].tolist() == [1] * 10
+        assert (sent["representations/h"] != 0).all()
+        assert (sent["soft_labels/p"] != 0).all()
+        floats = [tensor for tensor in sent.values() if tensor.is_floating_point()]
+        if share == "knowledge":
+            assert sum(float(tensor.double().square().sum()) for tensor in floats) ** 0.5 < 1.02
+    assert "head_accuracy" in set(run.diagnostics.name)
+    assert federate(*words, "privacy.noise=1000").summary["num_failures"] == 0
+
+
+def test_rows_of_noise_alone_are_not_learnt_from() -> None:
+    mechanism = privacy("local", clip=2, noise=0.5)
+    half = HeadServer(dataclasses.replace(federation(), privacy=mechanism), from_yaml("fedd2s"))  # type: ignore[arg-type]
+    h = torch.randn(2000, 50, generator=stream())
+    signal = torch.zeros(2000, 1)
+    signal[:200] = 2.0
+    part = Knowledge(h + signal, torch.randn(2000, 2, generator=stream()), torch.arange(2000), torch.ones(2000).long())
+    found = half.readable(part)
+    kept = found.labels < 200
+    assert kept.sum() == 200
+    assert (~kept).sum() < 0.05 * 1800
+    assert torch.allclose(found.p.sum(1), torch.ones(len(found.p)))
+    assert (found.p > 0).all()
+    plain = HeadServer(federation(), from_yaml("fedd2s")).readable(part)  # type: ignore[arg-type]
+    assert plain is part
 
 
 @pytest.mark.parametrize("strategy", mostly_slow(SERVED, ["fedper"]))
@@ -134,11 +168,15 @@ def test_every_strategy_that_shares_weights_alone(strategy: str, name: str, fede
 
 
 REFUSED = {
-    "fedd2s": (["strategy=fedd2s"], "strategy=fedd2s sends representations, soft_labels, labels, weights, which are"),
-    "fedproto": (["strategy=fedproto"], "strategy=fedproto sends prototypes, labels"),
-    "local": (["strategy=local"], "strategy=local sends weights"),
-    "flower": (["strategy=flower_fedavgm"], "strategy=flower_fedavgm sends weights"),
-    "fedkd": (["strategy=fedkd"], "strategy=fedkd sends weights"),
+    "fedd2s": (
+        ["strategy=fedd2s"],
+        "all that strategy=fedd2s sends (representations, soft_labels, ",
+    ),
+    "class means": ([*MEANS, "privacy=central"], "does not cover all that strategy=fedd2s sends (representations, "),
+    "fedproto": (["strategy=fedproto"], "does not cover all that strategy=fedproto sends (prototypes, labels)"),
+    "local": (["strategy=local"], "does not cover all that strategy=local sends"),
+    "flower": (["strategy=flower_fedavgm"], "does not cover all that strategy=flower_fedavgm sends"),
+    "fedkd": (["strategy=fedkd"], "does not cover all that strategy=fedkd sends (weights)"),
     "median": (["strategy=fedavg", "aggregation=median"], "with aggregation=median is not possible"),
     "norm": (["strategy=fedavg", "model.norm=batch"], "is not possible with "),
 }
@@ -149,7 +187,7 @@ def test_what_it_does_not_cover_is_refused(case: str, federate: Federate) -> Non
     words, message = REFUSED[case]
     model = ["model=resnet18"] if case == "norm" else []
     with pytest.raises(UserError) as found:
-        federate(*model, *words, "privacy=central")
+        federate(*model, "privacy=central", *words)
     assert str(found.value).startswith("privacy=central ")
     assert message in str(found.value)
 

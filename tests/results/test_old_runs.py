@@ -46,7 +46,7 @@ OVERRIDES = [
 ]
 
 
-LATER = {"vote", "share", "trunk", "vote_shift"}
+LATER = {"vote", "share", "trunk", "vote_shift", "trim"}
 """Keys of the algorithm that came later; with them today's is another configuration, whatever their values do."""
 
 
