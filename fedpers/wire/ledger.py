@@ -80,7 +80,7 @@ class Ledger(PassingGrid):
         if _phase(sent[0]) != MessageType.TRAIN or sound >= self._min_replies:
             return replies
         if sound + simulated < self._min_replies:
-            why = f"{own[0].error.reason}" if own else "no client failed"
+            why = own[0].error.reason if own else "it did not answer in time"
             raise FederationError(
                 f"{sound} of {len(sent)} clients sent a sound update in round {number}, fewer than "
                 f"min_replies={self._min_replies}. The first that did not: {why}. Add debug=true for more"
