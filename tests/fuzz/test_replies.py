@@ -68,8 +68,8 @@ def spoil(content: RecordDict, how: str, name: str, number: int, damage: tuple[s
         )
     elif how == "value" and values.size:
         flat = values.reshape(-1)
-        strange = [np.nan, np.inf, -1, 1e30, 10**6][number % 5]
-        flat[number % len(flat)] = strange if values.dtype.kind == "f" or np.isfinite(strange) else -1
+        strange = [np.nan, np.inf, -1, 1e30] if values.dtype.kind == "f" else [-1, 10**6]
+        flat[number % len(flat)] = strange[number % len(strange)]
         arrays[name] = Array(values)
     elif how == "gone":
         del arrays[name]
