@@ -31,17 +31,19 @@ def epsilon(noise: float, scale: Overrides) -> float:
 def budgets(scale: Overrides, *noises: float) -> tuple[Condition, ...]:
     """Return a condition for each strength of the noise."""
     return tuple(
-        Condition(f"epsilon {(spent := epsilon(noise, scale)):.3g}", (f"privacy.noise={noise:g}",), spent)
+        Condition(
+            f"epsilon {(spent := epsilon(noise, scale)):.3g}", ("privacy.clip=0.3", f"privacy.noise={noise:g}"), spent
+        )
         for noise in noises
     )
 
 
 SCALES = {
-    "smoke": smoke(ARMS, budgets(DIGITS, 1.0, 0.01)),
+    "smoke": smoke(ARMS, budgets(DIGITS, 0.1, 0.01)),
     "laptop": laptop(
         ARMS,
         budgets(FASHION_MNIST, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003),
-        merge(FEW_SAMPLES, ("partition.alpha=0.5", "privacy.clip=0.3", "eval_every=24")),
+        merge(FEW_SAMPLES, ("partition.alpha=0.5", "eval_every=24")),
     ),
     "paper": paper(ARMS, budgets(CIFAR, 1.0, 0.3, 0.1, 0.03, 0.01)),
 }
