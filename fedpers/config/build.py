@@ -47,7 +47,11 @@ def build(spec: Spec, group: str, *, plugins: Iterable[str] = (), returns: type 
             it returns is something else.
     """
     if "_target_" not in spec:
-        raise UserError(f"{group} names no `_target_`: choose {group}=NAME, see --help")
+        given = f"{group}.{min(spec)}={spec[min(spec)]}" if spec else group
+        raise UserError(
+            f"{given} is not possible where nothing is chosen that it is a key of. Accepted: {group}=NAME beside it; "
+            "--help has the names and their keys"
+        )
     target = resolve(spec["_target_"], f"{group}._target_", plugins)
     parameters = inspect.signature(target).parameters
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)

@@ -120,3 +120,12 @@ def test_experiment_from_files_to_summary(form: str, tmp_path: Path) -> None:
 def test_quickstarts_writers_belong_to_its_data(overrides: list[str], partition: str) -> None:
     """Other data need not say whose its samples are: without a choice of clients they are divided as by default."""
     assert compose_config(overrides).choices["partition"] == partition
+
+
+@pytest.mark.parametrize(("group", "key"), [("faults", "dropout"), ("attack", "share"), ("aggregation", "trim")])
+def test_a_key_of_what_has_not_been_chosen_is_named(group: str, key: str, cli) -> None:  # type: ignore[no-untyped-def]
+    code, _, err = cli(f"{group}.{key}=0.3")
+    assert code == 2
+    assert err.startswith(
+        f"error: {group}.{key}=0.3 is not possible where nothing is chosen that it is a key of. Accep"
+    )

@@ -12,6 +12,7 @@ from federations import chosen, metric_files, record
 from quickly import mostly_slow
 from toys import make_task, three_parameters
 
+from fedpers.algorithm import kind_of
 from fedpers.assembly import build_algorithm, build_privacy
 from fedpers.config.compose import compose_config, group_choices
 from fedpers.errors import UserError
@@ -122,6 +123,14 @@ def test_it_is_reported_each_round(federate: Federate) -> None:
 
 SERVED = [name for name in sorted(group_choices("strategy")) if build_algorithm(compose_config(chosen(name))).blurs]
 MEANS = ["strategy=fedd2s", "strategy.share=knowledge", "strategy.knowledge=class_means"]
+
+
+@pytest.mark.parametrize("name", ["central", "local"])
+def test_fedd2s_that_shares_weights_alone(name: str, federate: Federate) -> None:
+    words = ["strategy=fedd2s", "strategy.share=weights", "strategy.vote=0.0", "strategy.dropping_interval=1"]
+    recorder, run = record(federate, *words, f"privacy={name}", "privacy.noise=0.01")
+    assert run.summary["num_failures"] == 0
+    assert {kind_of(key) for reply in recorder.replies for key in records.view_arrays(reply.content)} == {"weights"}
 
 
 @pytest.mark.parametrize("share", ["knowledge", "both"])
