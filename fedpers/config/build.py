@@ -47,9 +47,9 @@ def build(spec: Spec, group: str, *, plugins: Iterable[str] = (), returns: type 
             it returns is something else.
     """
     if "_target_" not in spec:
-        given = f"{group}.{min(spec)}={spec[min(spec)]}" if spec else group
+        what = f"{group}.{min(spec)}={spec[min(spec)]}" if spec else group
         raise UserError(
-            f"{given} is not possible where nothing is chosen that it is a key of. Accepted: {group}=NAME beside it; "
+            f"{what} is not possible where nothing is chosen that it is a key of. Accepted: {group}=NAME beside it; "
             "--help has the names and their keys"
         )
     target = resolve(spec["_target_"], f"{group}._target_", plugins)
