@@ -42,7 +42,7 @@ SCALES = {
     "smoke": smoke(ARMS, budgets(DIGITS, 0.1, 0.01)),
     "laptop": laptop(
         ARMS,
-        budgets(FASHION_MNIST, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003),
+        budgets(FASHION_MNIST, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.01),
         merge(FEW_SAMPLES, ("partition.alpha=0.5", "eval_every=24")),
     ),
     "paper": paper(ARMS, budgets(CIFAR, 1.0, 0.3, 0.1, 0.03, 0.01)),

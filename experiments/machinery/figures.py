@@ -22,6 +22,8 @@ _TITLES = {
     "accuracy": "personal test accuracy (%)",
     "gain": "gain over Local, paired (points)",
 }
+_SHORT_TITLES = {"accuracy": "accuracy (%)", "gain": "gain over Local"}
+"""Where many panels stand side by side."""
 
 
 def dots(found: Sequence[Row], folder: Path, name: str) -> list[Path]:
@@ -51,6 +53,7 @@ def dots_figure(found: Sequence[Row]) -> Figure:
     """Build the figure of `dots`: accuracies above, paired gains over Local below where Local is an arm."""
     arms, conditions = _arms(found), _conditions(found)
     measures = ["accuracy", "gain"] if any(o.estimate("gain") for o in found) else ["accuracy"]
+    titles = _TITLES if len(conditions) <= 3 else _SHORT_TITLES
     with style.context():
         made = style.new_figure(
             style.PAGE if len(conditions) > 1 else style.COLUMN, 0.4 + (0.5 + _ROW * len(arms)) * len(measures)
@@ -59,7 +62,7 @@ def dots_figure(found: Sequence[Row]) -> Figure:
         for measure, row in zip(measures, panels, strict=True):
             for axes, condition in zip(row, conditions, strict=True):
                 _dots(axes, [o for o in found if o.condition == condition], arms, measure)
-                axes.set_xlabel(_TITLES[measure])
+                axes.set_xlabel(titles[measure])
         for axes, condition in zip(panels[0], conditions, strict=True):
             axes.set_title(condition.name)
         text = f"dots: seeds; diamond and line: {INTERVAL}, which may leave the axes"
