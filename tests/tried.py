@@ -2,9 +2,10 @@
 
 import contextlib
 import io
+import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -29,6 +30,14 @@ def tries(number: int) -> settings:
 
 
 Outcomes = Counter[str]
+
+
+def counted(what: str) -> Iterator[Outcomes]:
+    """Count outcomes, and tell them at the end where somebody asked for more than the usual ones."""
+    found: Outcomes = Outcomes()
+    yield found
+    if MORE:
+        print(f"\n{what}: {json.dumps(found, indent=1, sort_keys=True)}")
 
 
 def outcome(command: Callable[[Sequence[str]], int], words: Sequence[str]) -> tuple[int, str]:

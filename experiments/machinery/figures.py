@@ -52,7 +52,7 @@ def curves(found: Sequence[Outcome], folder: Path, name: str) -> list[Path]:
 def dots_figure(found: Sequence[Row]) -> Figure:
     """Build the figure of `dots`: accuracies above, paired gains over Local below where Local is an arm."""
     arms, conditions = _arms(found), _conditions(found)
-    measures = ["accuracy", "gain"] if any(o.estimate("gain") for o in found) else ["accuracy"]
+    measures = _measures(found)
     titles = _TITLES if len(conditions) <= 3 else _SHORT_TITLES
     with style.context():
         made = style.new_figure(
@@ -95,7 +95,7 @@ def _dots(axes: Axes, found: Sequence[Row], arms: Sequence[Arm], measure: str) -
 def lines_figure(found: Sequence[Outcome], label: str, *, log: bool) -> Figure:
     """Build the figure of `lines`: accuracies on the left, on the right paired gains over Local, where it is an arm."""
     arms, ticks = _arms(found), [condition.x for condition in _conditions(found)]
-    measures = ["accuracy", "gain"] if any(o.estimate("gain") for o in found) else ["accuracy"]
+    measures = _measures(found)
     with style.context():
         made = style.new_figure(style.PAGE)
         panels = made.subplots(1, len(measures), squeeze=False)[0]
@@ -179,6 +179,11 @@ def _course(axes: Axes, outcome: Outcome, number: int, *, in_bytes: bool) -> Art
     marker = "o" if len(accuracy) <= 12 else ""
     (drawn,) = axes.plot(x, accuracy, color=color, linestyle=line, marker=marker, markersize=3, label=outcome.arm.name)
     return drawn
+
+
+def _measures(found: Sequence[Row]) -> list[str]:
+    """Return what is drawn: gains only where Local is an arm."""
+    return ["accuracy", "gain"] if any(o.estimate("gain") for o in found) else ["accuracy"]
 
 
 def _arms(found: Sequence[Row]) -> list[Arm]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from federations import TINY
 from hypothesis import given
-from tried import MORE, Outcomes, command_lines, outcome, tries
+from tried import Outcomes, command_lines, counted, outcome, tries
 
 from fedpers.config.compose import merged
 from fedpers.run import main
@@ -19,11 +19,8 @@ BASE = [*(text for text in TINY if not text.startswith("rounds")), "rounds=2", "
 
 @pytest.fixture(scope="module")
 def counts() -> Iterator[Outcomes]:
-    """Counts outcomes, and tells them at the end where somebody asked for more than the usual ones."""
-    found: Outcomes = Outcomes()
-    yield found
-    if MORE:
-        print(f"\ncommand lines: {dict(found)}")
+    """What came of this module's damages."""
+    yield from counted("command lines")
 
 
 @pytest.mark.slow

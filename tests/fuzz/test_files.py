@@ -4,7 +4,6 @@ What no checksum covers is what a dataset's own files say: a flipped bit in a pi
 MNIST's binary files, and raw Parquet columns, have none. And a bit of a figure in a run's tables, once it has ended.
 """
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from ondisk import (
     write_image_folder,
     write_leaf,
 )
-from tried import MORE, Outcomes, damage, damages, outcome, tries
+from tried import Outcomes, counted, damage, damages, outcome, tries
 
 from fedpers.run import main as run
 from plots.__main__ import main as plot
@@ -32,11 +31,8 @@ WORDS = [*SMALL, "strategy=fedper", "quiet=true"]
 
 @pytest.fixture(scope="module")
 def counts() -> Iterator[Outcomes]:
-    """Counts outcomes, and tells them at the end where somebody asked for more than the usual ones."""
-    found: Outcomes = Outcomes()
-    yield found
-    if MORE:
-        print(f"\nfiles: {json.dumps(found, indent=1, sort_keys=True)}")
+    """What came of this module's damages."""
+    yield from counted("files")
 
 
 @pytest.fixture(scope="module")

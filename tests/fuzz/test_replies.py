@@ -1,7 +1,7 @@
 """Damaged replies at the server: each is its client's failure, or the server half digests it."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from federations import record
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
-from tried import MORE, Outcomes, damages, tries
+from tried import Outcomes, counted, damages, tries
 
 from fedpers import assembly
 from fedpers.errors import FederationError
@@ -40,12 +40,9 @@ class Federation:
 
 
 @pytest.fixture(scope="module")
-def counts() -> Any:
-    """Counts outcomes, and tells them at the end where somebody asked for more than the usual ones."""
-    found: Outcomes = Outcomes()
-    yield found
-    if MORE:
-        print(f"\nreplies: {dict(sorted(found.items()))}")
+def counts() -> Iterator[Outcomes]:
+    """What came of this module's damages."""
+    yield from counted("replies")
 
 
 def spoil(content: RecordDict, how: str, name: str, number: int, damage: tuple[str, float, int]) -> None:
