@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from fedpers.config.keys import Config
-from fedpers.errors import UserError
+from fedpers.errors import Refusing, UserError
 from fedpers.federation import Federation as Federation
 from fedpers.federation import Sent as Sent
 from fedpers.models.staged import Staged
@@ -122,8 +122,10 @@ class Average(Server[ServerState]):
         return Aggregated(ServerState(self.federation.average(round, sent, state.shared)))
 
 
-class Algorithm:
+class Algorithm(Refusing):
     """An algorithm, both halves; the defaults are those of plain federated averaging."""
+
+    group = "strategy"
 
     reveals: ClassVar[tuple[str, ...]] = ()
     """The prefixes under which copies of personal tensors may leave a client; none by default."""
@@ -208,11 +210,6 @@ class Algorithm:
     def personalize(self, task: Task) -> Staged:
         """Return the model that this algorithm would deploy on the client now; evaluation scores it."""
         return task.model
-
-    def require(self, key: str, holds: bool, accepted: str) -> None:
-        """Raise a UserError that names a key, its value and what is accepted, unless a condition holds."""
-        if not holds:
-            raise UserError(f"strategy.{key}={getattr(self, key)} is not possible. Accepted: {accepted}")
 
     def require_one_architecture(
         self, config: Config, why: str = "mixes clients' weights", accepted: str = "one model for all clients"

@@ -203,8 +203,7 @@ def _check_federation(config: Config, algorithm: Algorithm, model: Staged, shard
     if config.aggregation and not algorithm.averages:
         raise UserError(
             f"aggregation={config.choices.get('aggregation')} has nothing to average: {strategy} does not average "
-            "weights here. Accepted: aggregation=mean, or a strategy that shares weights, e.g. fedavg, fedper or "
-            "fedd2s with strategy.share=both"
+            "weights with these keys. Accepted: aggregation=mean, or a strategy that does (docs/faults.md)"
         )
     sampled = config.num_sampled(shards.num_clients - len(config.unseen_clients(shards.num_clients)))
     if config.min_replies > sampled:
@@ -219,8 +218,7 @@ def _check_federation(config: Config, algorithm: Algorithm, model: Staged, shard
     if mechanism.kind not in algorithm.blurs:
         raise UserError(
             f"{privacy} does not cover all that {strategy} sends ({', '.join(algorithm.sends) or 'nothing'}). "
-            "Accepted: privacy=none, a strategy that shares averaged weights alone, e.g. fedavg, fedper or fedd2s with "
-            "strategy.share=weights, or privacy=local with fedd2s and strategy.knowledge=class_means"
+            "Accepted: privacy=none, or a strategy, or keys of it, that it covers (docs/faults.md)"
         )
     if config.aggregation:
         raise UserError(

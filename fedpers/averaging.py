@@ -13,30 +13,32 @@ def weighted_mean(states: Sequence[dict[str, Tensor]], weights: Sequence[float])
     """
     means = {}
     for key, first in states[0].items():
-        start = _summand(first)
+        start = summand(first)
         factors = torch.tensor(weights, dtype=start.dtype).tolist()  # rounded as NumPy rounds them
         total = start * factors[0]
         scratch = torch.empty_like(total)
         for state, weight in zip(states[1:], factors[1:], strict=True):
-            total += torch.mul(_summand(state[key]), weight, out=scratch)
-        means[key] = _restored(total, first.dtype)
+            total += torch.mul(summand(state[key]), weight, out=scratch)
+        means[key] = restored(total, first.dtype)
     return means
 
 
 def plain_mean(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Return the mean of tensors of equal names, every state counting once."""
     return {
-        key: _restored(torch.stack([_summand(state[key]) for state in states]).mean(0), first.dtype)
+        key: restored(torch.stack([summand(state[key]) for state in states]).mean(0), first.dtype)
         for key, first in states[0].items()
     }
 
 
-def _summand(tensor: Tensor) -> Tensor:
+def summand(tensor: Tensor) -> Tensor:
+    """Return numbers to calculate with: integers as float64."""
     return tensor if tensor.is_floating_point() else tensor.double()
 
 
-def _restored(mean: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a mean in the type of what it is a mean of."""
-    if mean.dtype == dtype:
-        return mean
-    return (mean if dtype == torch.bool else mean.round()).to(dtype)
+def restored(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return what was calculated in the type of what it was calculated from; to whole numbers it is rounded."""
+    if value.dtype == dtype:
+        return value
+    is_whole = not (dtype.is_floating_point or dtype == torch.bool)
+    return (value.round() if is_whole else value).to(dtype)

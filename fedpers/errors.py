@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 
 class UserError(ValueError):
@@ -11,6 +12,17 @@ class UserError(ValueError):
 
 class FederationError(RuntimeError):
     """The federation cannot go on although its configuration was sound, e.g. every client failed."""
+
+
+class Refusing:
+    """What a group of the configuration describes, so that it can refuse the values of its keys by name."""
+
+    group: ClassVar[str]
+
+    def require(self, key: str, holds: bool, accepted: str) -> None:
+        """Raise a UserError that names a key, its value and what is accepted, unless a condition holds."""
+        if not holds:
+            raise UserError(f"{self.group}.{key}={getattr(self, key)} is not possible. Accepted: {accepted}")
 
 
 def unknown_name(kind: str, name: str, choices: Iterable[str]) -> UserError:

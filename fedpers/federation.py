@@ -67,9 +67,10 @@ class Federation:
             plain: Every client counts once. Otherwise by its training samples: Σ_k (n_k / n) w_k.
         """
         states = [part(each.tensors) for each in sent.values()]
-        stream = seeds.torch_generator(self.config.seed, "privacy", round=round)
-        if self.privacy and (noisy := self.privacy.at_server(states, start, stream)) is not None:
-            return noisy
+        if self.privacy:
+            stream = seeds.torch_generator(self.config.seed, "privacy", round=round)
+            if (noisy := self.privacy.at_server(states, start, stream)) is not None:
+                return noisy
         total = sum(each.num_examples for each in sent.values())
         weights = None if plain else [each.num_examples / total for each in sent.values()]
         return self.aggregation.combine(states, weights, start)

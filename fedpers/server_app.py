@@ -106,15 +106,7 @@ def serve(
     ledger = Ledger(unreliable or grid, nodes, Gate(algorithm, federation) if gated else None, config.min_replies)
     export = Export(writer.folder, config, shards, federation, nodes, grid)
     accountant = _accountant(config, federation)
-    unseen = config.unseen_clients(shards.num_clients)
-
-    attackers = config.attackers(shards.num_clients)
-
-    def trainable(rows: list[Row]) -> list[Row]:
-        return [row for row in rows if row.client not in unseen]
-
-    def honest(rows: list[Row]) -> list[Row]:
-        return [row for row in rows if row.client not in unseen | attackers]
+    unseen, attackers = config.unseen_clients(shards.num_clients), config.attackers(shards.num_clients)
 
     def after_round(round: int, arrays: ArrayRecord) -> None:
         books = ledger.take()
@@ -123,7 +115,7 @@ def serve(
         if config.evaluates(round):
             rows = evaluate_clients(ledger, round, arrays, nodes, own, books.trained)
             entries = entries + ledger.take().entries
-        accuracy = mean_accuracy(trainable(rows), "val")
+        accuracy = mean_accuracy(without(rows, unseen), "val")
         export.after_round(round, arrays, own, accuracy)
         if unreliable:
             diagnostics = [*diagnostics, Diagnostic(round, seeds.SERVER, WAITED, unreliable.time)]
@@ -136,13 +128,18 @@ def serve(
                 carrier.evaluated(round, accuracy)
         writer.write_round(round, rows, entries, diagnostics)
         keeper.round_done(round, arrays)
-        reporter.round_done(round, honest(rows), entries)
+        reporter.round_done(round, without(rows, unseen | attackers), entries)
 
     first = goes_on_from.round + 1 if goes_on_from else 1
     with keeper:
         run_rounds(strategy, ledger, arrays, range(first, config.rounds + 1), after_round)
     summary = summarize(Run(writer.folder))
     writer.write_json("summary.json", {**summary, "seconds": time.perf_counter() - start})
+
+
+def without(rows: list[Row], clients: frozenset[int]) -> list[Row]:
+    """Return the rows of all clients but some."""
+    return [row for row in rows if row.client not in clients]
 
 
 def _accountant(config: Config, federation: Federation) -> Accountant | None:

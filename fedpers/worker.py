@@ -80,6 +80,7 @@ class Worker:
         self.config, self.shards, self.device = config, shards, open_device(config.device)
         self.algorithm = algorithm or build_algorithm(config)
         self.faults, self.attack, self.privacy = build_faults(config), build_attack(config), build_privacy(config)
+        self._attackers = config.attackers(shards.num_clients)
         self.metrics = resolve_metrics(config.metrics, config.plugins)
         models = (build_model(config, shards, number).to(self.device) for number in range(len(model_specs(config))))
         self._models = [Loadable.of(model, personal_keys(self.algorithm, model, config)) for model in models]
@@ -118,7 +119,7 @@ class Worker:
         """
         work = self.faults.fate(self.config.seed, task.round, task.client).work
         task = task if work == 1 else dataclasses.replace(task, work=work)
-        if self.attack is None or task.client not in self.config.attackers(self.shards.num_clients):
+        if self.attack is None or task.client not in self._attackers:
             update = checked(self.algorithm.train(task))
             if self.privacy:
                 update = dataclasses.replace(update, send=self.privacy.at_client(task, update.send))

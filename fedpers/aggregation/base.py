@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from fedpers.averaging import plain_mean, weighted_mean
-from fedpers.errors import UserError
+from fedpers.errors import Refusing
+from fedpers.task import State
 
-State = dict[str, Tensor]
 
-
-class Aggregation:
+class Aggregation(Refusing):
     """The mean that an algorithm is published with. A group's `_target_` may name any other, by `plugins`."""
+
+    group = "aggregation"
 
     def combine(self, states: Sequence[State], weights: Sequence[float] | None, start: Mapping[str, Tensor]) -> State:
         """Return one state of many.
@@ -23,25 +24,6 @@ class Aggregation:
             start: What the clients had been sent, as far as it has these names; elsewhere they started from 0.
         """
         return plain_mean(states) if weights is None else weighted_mean(states, weights)
-
-    def require(self, key: str, holds: bool, accepted: str) -> None:
-        """Raise a UserError that names a key, its value and what is accepted, unless a condition holds."""
-        if not holds:
-            raise UserError(f"aggregation.{key}={getattr(self, key)} is not possible. Accepted: {accepted}")
-
-
-def stacked(states: Sequence[State], key: str) -> Tensor:
-    """Return one tensor of all clients, (clients, ...); integers as float64."""
-    tensors = torch.stack([state[key] for state in states])
-    return tensors if tensors.is_floating_point() else tensors.double()
-
-
-def like(value: Tensor, reference: Tensor) -> Tensor:
-    """Return numbers in the type of others; to whole numbers they are rounded."""
-    if value.dtype == reference.dtype:
-        return value
-    is_whole = not (reference.is_floating_point() or reference.dtype == torch.bool)
-    return (value.round() if is_whole else value).to(reference.dtype)
 
 
 def flat(state: Mapping[str, Tensor], start: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedpers.aggregation.base import Aggregation, State, like, moves
+from fedpers.aggregation.base import Aggregation, moves
+from fedpers.task import State
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def shorten(state: State, start: Mapping[str, Tensor], factor: float) -> State:
     if factor >= 1:
         return state
     return {
-        key: like(start[key] + factor * (value - start[key]) if key in start else factor * value, value)
+        key: (start[key] + factor * (value - start[key]) if key in start else factor * value).to(value.dtype)
         if value.is_floating_point()
         else value
         for key, value in state.items()

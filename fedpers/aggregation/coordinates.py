@@ -4,15 +4,19 @@ Yin, Chen, Ramchandran and Bartlett, "Byzantine-Robust Distributed Learning: Tow
 2018, https://arxiv.org/abs/1803.01498, Definitions 1 and 2. Every client counts once, whatever its samples.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.stats import trim_mean
 from torch import Tensor
 
-from fedpers.aggregation.base import Aggregation, State, like, stacked
+from fedpers.aggregation.base import Aggregation
+from fedpers.averaging import restored, summand
+from fedpers.task import State
 
 
 class Median(Aggregation):
@@ -20,10 +24,7 @@ class Median(Aggregation):
 
     def combine(self, states: Sequence[State], weights: Sequence[float] | None, start: Mapping[str, Tensor]) -> State:
         """Return the medians."""
-        return {
-            key: like(torch.from_numpy(np.asarray(np.median(stacked(states, key).numpy(), axis=0))), first)
-            for key, first in states[0].items()
-        }
+        return each_number(states, lambda values: np.median(values, axis=0))
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,15 @@ class TrimmedMean(Aggregation):
 
     def combine(self, states: Sequence[State], weights: Sequence[float] | None, start: Mapping[str, Tensor]) -> State:
         """Return the trimmed means."""
-        return {
-            key: like(torch.from_numpy(np.asarray(trim_mean(stacked(states, key).numpy(), self.trim, axis=0))), first)
-            for key, first in states[0].items()
-        }
+        return each_number(states, lambda values: trim_mean(values, self.trim, axis=0))
+
+
+def each_number(states: Sequence[State], rule: Callable[[NDArray[Any]], Any]) -> State:
+    """Apply a rule to each tensor of all clients, (clients, ...), and return what it makes of their first axis."""
+    return {
+        key: restored(
+            torch.from_numpy(np.asarray(rule(torch.stack([summand(state[key]) for state in states]).numpy()))),
+            first.dtype,
+        )
+        for key, first in states[0].items()
+    }

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedpers.aggregation.base import Aggregation, State, moves
+from fedpers.aggregation.base import Aggregation, moves
+from fedpers.task import State
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fedpers.errors import UserError
+from fedpers.errors import Refusing
 from fedpers.task import State, Task
 
 
 @dataclass(frozen=True)
-class Attack:
+class Attack(Refusing):
     """Attackers that do as everybody does.
 
     Who they are is drawn once from the clients that may train. They are scored like all, and counted apart.
@@ -19,16 +19,13 @@ class Attack:
         share: The share of clients that are attackers; at least one is.
     """
 
+    group = "attack"
+
     share: float
 
     def __post_init__(self) -> None:
         """Check the range."""
         self.require("share", 0 < self.share < 1, "a share in (0, 1)")
-
-    def require(self, key: str, holds: bool, accepted: str) -> None:
-        """Raise a UserError that names a key, its value and what is accepted, unless a condition holds."""
-        if not holds:
-            raise UserError(f"attack.{key}={getattr(self, key)} is not possible. Accepted: {accepted}")
 
     def before(self, task: Task) -> Task:
         """Return what an attacker trains on; it is scored on what it really has."""

@@ -6,6 +6,8 @@ So server and clients know it without a message, whatever the engine, and a run 
 from dataclasses import dataclass
 from typing import Literal
 
+from fedpers.errors import Refusing
+
 SIMULATED = "simulated: "
 """How the reasons of failures begin that have been made on purpose, in the traffic table."""
 
@@ -51,8 +53,10 @@ FINE = Fate()
 """Nothing befalls the client."""
 
 
-class Faults:
+class Faults(Refusing):
     """Decides what befalls clients; here it is nothing. A group's `_target_` may name any other, by `plugins`."""
+
+    group = "faults"
 
     def fate(self, seed: int, round: int, client: int) -> Fate:
         """Return what befalls a client that has been sampled.

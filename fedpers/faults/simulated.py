@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fedpers import seeds
-from fedpers.errors import UserError
 from fedpers.faults.base import Fate, Faults, Trouble
 
 
@@ -54,19 +53,15 @@ class SimulatedFaults(Faults):
     def __post_init__(self) -> None:
         """Check ranges."""
         for key in ("dropout", "crash", "loss", "corruption", "flips"):
-            self._require(key, 0 <= getattr(self, key) <= 1, "a share in [0, 1]")
-        self._require("period", self.period >= 2, "a whole number of at least 2")
-        self._require("absence", self.absence >= 1, "at least 1")
-        self._require("speeds", len(self.speeds) > 0 and min(self.speeds) > 0, "numbers above 0, at least one")
-        self._require("jitter", self.jitter >= 0, "at least 0")
-        self._require("deadline", self.deadline is None or self.deadline > 0, "above 0, or null")
+            self.require(key, 0 <= getattr(self, key) <= 1, "a share in [0, 1]")
+        self.require("period", self.period >= 2, "a whole number of at least 2")
+        self.require("absence", self.absence >= 1, "at least 1")
+        self.require("speeds", len(self.speeds) > 0 and min(self.speeds) > 0, "numbers above 0, at least one")
+        self.require("jitter", self.jitter >= 0, "at least 0")
+        self.require("deadline", self.deadline is None or self.deadline > 0, "above 0, or null")
         if self.pattern == "markov":
             least = self.dropout / (1 - self.dropout) if self.dropout < 1 else math.inf
-            self._require("absence", self.absence >= least, f"at least {least:.3g} with faults.dropout={self.dropout}")
-
-    def _require(self, key: str, holds: bool, accepted: str) -> None:
-        if not holds:
-            raise UserError(f"faults.{key}={getattr(self, key)} is not possible. Accepted: {accepted}")
+            self.require("absence", self.absence >= least, f"at least {least:.3g} with faults.dropout={self.dropout}")
 
     def patience(self) -> float:
         """Return the deadline."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from fedpers.aggregation.base import flat
 from fedpers.aggregation.clipping import shorten
 from fedpers.averaging import plain_mean
-from fedpers.errors import UserError
+from fedpers.errors import Refusing
 from fedpers.task import State, Task
 
 SENSITIVITY = 2.0
@@ -29,7 +29,7 @@ SENSITIVITY = 2.0
 
 
 @dataclass(frozen=True)
-class Privacy:
+class Privacy(Refusing):
     """What both mechanisms have in common.
 
     Args:
@@ -38,6 +38,7 @@ class Privacy:
         delta: δ of the budget (ε, δ) that is reported.
     """
 
+    group = "privacy"
     kind: ClassVar[str] = ""
 
     clip: float
@@ -49,11 +50,6 @@ class Privacy:
         self.require("clip", self.clip > 0, "above 0")
         self.require("noise", self.noise > 0, "above 0; aggregation=norm_clipping clips without noise")
         self.require("delta", 0 < self.delta < 1, "a number in (0, 1)")
-
-    def require(self, key: str, holds: bool, accepted: str) -> None:
-        """Raise a UserError that names a key, its value and what is accepted, unless a condition holds."""
-        if not holds:
-            raise UserError(f"privacy.{key}={getattr(self, key)} is not possible. Accepted: {accepted}")
 
     @property
     def multiplier(self) -> float:
