@@ -30,8 +30,9 @@ def away(made: SimulatedFaults, rounds: int, clients: int) -> NDArray[np.bool_]:
 
 
 def test_without_a_setting_nothing_befalls_anybody() -> None:
+    made = faults()
     for client, round in itertools.product(range(4), (1, 2, 50)):
-        assert faults().fate(SEED, round, client) == FINE == Faults().fate(SEED, round, client)
+        assert made.fate(SEED, round, client) == FINE == Faults().fate(SEED, round, client)
     assert faults().patience() == Faults().patience() == math.inf
 
 
@@ -77,7 +78,8 @@ def test_clients_keep_their_class_of_speed() -> None:
 
 
 def test_jitter_is_log_normal() -> None:
-    logs = [math.log(faults(jitter=0.5).time(SEED, round, 0)) for round in range(1, 400)]
+    made = faults(jitter=0.5)
+    logs = [math.log(made.time(SEED, round, 0)) for round in range(1, 400)]
     assert np.mean(logs) == pytest.approx(0, abs=0.08)
     assert np.std(logs) == pytest.approx(0.5, rel=0.1)
 
@@ -92,7 +94,8 @@ def test_whoever_needs_longer_than_the_deadline(late: str, trouble: str | None, 
 
 @pytest.mark.parametrize(("key", "trouble"), [("crash", "crashed"), ("loss", "lost"), ("corruption", "corrupted")])
 def test_trainings_and_replies_fail_as_often_as_they_should(key: str, trouble: str) -> None:
-    found = [faults(**{key: 0.3}).fate(SEED, round, client).trouble for round in range(1, 31) for client in range(20)]
+    made = faults(**{key: 0.3})
+    found = [made.fate(SEED, round, client).trouble for round in range(1, 31) for client in range(20)]
     assert found.count(trouble) / len(found) == pytest.approx(0.3, abs=0.05)
     assert set(found) == {trouble, None}
 
