@@ -15,7 +15,7 @@ classifier this is Local, to the last bit.
 
 Deviations: the server weighs by n_ky (the paper's Eq. 6 divides by the number of clients besides, which would shrink
 all prototypes). Prototypes are taken after local training, in evaluation mode. Of a client that is not sampled, the
-last C_ky stand.
+last C_ky stand. With privacy=local a client sends a row for every class, zeros where it has none, all n_ky = 1.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,13 @@ from fedpers.algorithm import Aggregated, Algorithm, Federation, Sent, Server, S
 from fedpers.errors import unknown_name
 from fedpers.models.staged import Staged
 from strategies.parts.answers import representations
-from strategies.parts.class_means import ClassMeansServer, MeansState, class_averages, fault_in_means
+from strategies.parts.class_means import (
+    ClassMeansServer,
+    MeansState,
+    class_averages,
+    fault_in_means,
+    of_every_class,
+)
 from strategies.parts.personal_layers import all_keys
 from strategies.parts.prototypes import (
     CLASS,
@@ -50,6 +56,7 @@ class FedProto(Algorithm):
     """
 
     sends = ("prototypes", "labels")
+    blurs = ("local",)
     receives = ("prototypes", "labels")
     varies = MappingProxyType({MEAN: (0,)})
 
@@ -79,6 +86,8 @@ class FedProto(Algorithm):
         loss = task.fit(near_prototypes(task.received, self.lambda_proto))
         hidden = representations(task.model, task.data.train)
         mean, count = class_averages(hidden, task.data.train.labels, task.data.num_classes)
+        if task.config.privacy:
+            mean, count = of_every_class(mean, count)
         return Update(send={MEAN: mean, COUNT: count}, keep=task.personal(), metrics={"loss": loss})
 
     def personalize(self, task: Task) -> Staged:

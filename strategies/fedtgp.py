@@ -116,6 +116,8 @@ class TrainingServer(ClassMeansServer[TrainingState]):
         known = self.put_down(state, sent)
         means = torch.cat([each.mean for each in known.values()])
         classes = torch.cat([each.count.nonzero().flatten() for each in known.values()])
+        if not len(classes):  # nothing stands out of the noise of privacy
+            return Aggregated(TrainingState(state.shared, known, state.network))
         held, labels = classes.unique(return_inverse=True)
         a = self.algorithm
         network = self.network(means.shape[1], state.network)

@@ -61,6 +61,15 @@ class Privacy(Refusing):
         norm = float(flat(state, start, list(state)).norm())
         return shorten(state, start, min(1.0, self.clip / norm) if norm else 1.0)
 
+    def stands_out(self, rows: Tensor) -> Tensor:
+        """Return which rows (n, d) of what a client has blurred are more than noise: a mask (n,).
+
+        Noise alone has a squared norm of σ² (d ± √(2d)) in d numbers; twice that far above the mean a row is believed.
+        """
+        width, variance = rows.shape[1], (self.noise * self.clip) ** 2
+        mask: Tensor = rows.square().sum(1) > variance * (width + 2 * (2 * width) ** 0.5)
+        return mask
+
     def at_client(self, task: Task, sent: State) -> State:
         """Return what leaves a client."""
         return sent

@@ -180,15 +180,11 @@ class HeadServer(Server[HeadState]):
         return Aggregated(replace(state, heads=every_head, pools=every_pool, soft_labels=soft_labels), diagnostics)
 
     def readable(self, part: Knowledge) -> Knowledge:
-        """Return what can be learnt from: of what privacy has blurred, the rows that stand out of the noise.
-
-        Noise alone has a squared norm of σ² (d ± √(2d)) in d numbers; twice that far above the mean a row is believed.
-        """
+        """Return what can be learnt from: of what privacy has blurred, the rows that stand out of the noise."""
         privacy = self.federation.privacy
         if privacy is None:
             return part
-        width, variance = part.h.shape[1], (privacy.noise * privacy.clip) ** 2
-        stands_out = part.h.square().sum(1) > variance * (width + 2 * (2 * width) ** 0.5)
+        stands_out = privacy.stands_out(part.h)
         p = part.p.clamp_min(1e-6)
         rows = Knowledge(part.h, p / p.sum(1, keepdim=True), part.labels, part.counts)
         return Knowledge(*(tensor[stands_out] for tensor in rows))

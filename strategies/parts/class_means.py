@@ -21,6 +21,20 @@ def class_averages(values: Tensor, labels: Tensor, num_classes: int) -> tuple[Te
     return sums[present] / count[present, None], count
 
 
+def of_every_class(mean: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """Return means with a row of zeros for each class without samples, and counts of 1: which there are does not show.
+
+    So a client sends its means under `privacy=local`, which adds noise to every row.
+
+    Args:
+        mean: (present, d), in ascending order of the classes.
+        count: (classes,).
+    """
+    rows = mean.new_zeros(len(count), mean.shape[1])
+    rows[count > 0] = mean
+    return rows, count.new_ones(len(count))
+
+
 def fault_in_means(sent: Mapping[str, Tensor], mean: str, count: str) -> str:
     """Return what makes a client's means impossible; empty: nothing.
 
@@ -80,9 +94,14 @@ class ClassMeansServer(Server[M]):
     count: str
 
     def put_down(self, state: M, sent: Mapping[int, Sent]) -> dict[int, Means]:
-        """Return all known means, those that were just sent among them."""
-        new = {
-            client: Means(each.tensors[self.mean].clone(), each.tensors[self.count].clone())
-            for client, each in sent.items()
-        }
+        """Return all known means, the new ones among them; of blurred ones what stands out of the noise."""
+        new = {client: self._readable(each.tensors) for client, each in sent.items()}
         return dict(sorted((state.means | new).items()))
+
+    def _readable(self, tensors: Mapping[str, Tensor]) -> Means:
+        mean, count = tensors[self.mean].clone(), tensors[self.count].clone()
+        privacy = self.federation.privacy
+        if privacy is None:
+            return Means(mean, count)
+        stands_out = privacy.stands_out(mean)
+        return Means(mean[stands_out], count * stands_out)

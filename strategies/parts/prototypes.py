@@ -41,7 +41,10 @@ def near_prototypes(received: State, weight: float) -> Objective:
 
 
 def mean_prototypes(known: Iterable[Means]) -> State:
-    """Return C_y = Σ_k n_ky C_ky / Σ_k n_ky for each class that some client holds, as clients are sent it."""
+    """Return C_y = Σ_k n_ky C_ky / Σ_k n_ky for each class that some client holds, as clients are sent it.
+
+    Nothing where nobody holds any: all that was sent may be noise of privacy.
+    """
     known = list(known)
     total = torch.stack([each.count for each in known]).sum(0)
     sums = torch.zeros(len(total), known[0].mean.shape[1])
@@ -49,6 +52,8 @@ def mean_prototypes(known: Iterable[Means]) -> State:
         present = each.count > 0
         sums[present] += each.count[present, None] * each.mean
     held = total > 0
+    if not held.any():
+        return {}
     return {GLOBAL: sums[held] / total[held, None], CLASS: held.nonzero().flatten()}
 
 

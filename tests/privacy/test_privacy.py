@@ -12,7 +12,7 @@ from federations import chosen, metric_files, record
 from quickly import mostly_slow
 from toys import make_task, three_parameters
 
-from fedpers.algorithm import kind_of
+from fedpers.algorithm import Sent, kind_of
 from fedpers.assembly import build_algorithm, build_privacy
 from fedpers.config.compose import compose_config, group_choices
 from fedpers.errors import UserError
@@ -23,7 +23,9 @@ from fedpers.results import Run
 from fedpers.wire import records
 from strategies.fedavg import FedAvg
 from strategies.fedd2s.server import HeadServer
+from strategies.fedproto import PrototypeServer
 from strategies.parts.exchange import Knowledge
+from strategies.parts.prototypes import COUNT, MEAN
 
 Federate = Callable[..., Run]
 
@@ -168,11 +170,47 @@ def test_rows_of_noise_alone_are_not_learnt_from() -> None:
     assert plain is part
 
 
-@pytest.mark.parametrize("strategy", mostly_slow(SERVED, ["fedper"]))
-def test_every_strategy_that_shares_weights_alone(strategy: str, federate: Federate) -> None:
-    runs = [federate(*chosen(strategy), f"privacy={name}", "privacy.noise=0.01") for name in ("central", "local")]
-    assert [run.summary["num_failures"] for run in runs] == [0, 0]
-    assert metric_files(runs[0]) != metric_files(runs[1])
+@pytest.mark.parametrize("strategy", mostly_slow(SERVED, ["fedper", "fedproto"]))
+def test_every_strategy_that_it_covers(strategy: str, federate: Federate) -> None:
+    covered = build_algorithm(compose_config(chosen(strategy))).blurs
+    words = [f"privacy={name}" for name in covered]
+    runs = [federate(*chosen(strategy), *each, "privacy.noise=0.01") for each in ([word] for word in words)]
+    assert {run.summary["num_failures"] for run in runs} == {0}
+    files = [metric_files(run) for run in runs]
+    assert all(files.count(each) == 1 for each in files)
+
+
+PROTOTYPES = ["partition=dirichlet", "partition.alpha=0.3", "privacy=local"]
+
+
+@pytest.mark.parametrize("strategy", ["fedproto", "fedtgp"])
+def test_prototypes_say_nothing_of_which_classes_a_client_has(strategy: str, federate: Federate) -> None:
+    """A row for every class, counts alike, noise in every number; prototypes where there is less noise than signal."""
+    words = [f"strategy={strategy}", *PROTOTYPES]
+    recorder, run = record(federate, *words, "privacy.noise=1e-4")
+    assert run.summary["num_failures"] == 0
+    for reply in recorder.replies:
+        sent = records.view_arrays(reply.content)
+        assert sent["labels/count"].tolist() == [1] * 10
+        assert sent["prototypes/mean"].shape[0] == 10
+        assert (sent["prototypes/mean"] != 0).all()
+        assert float(sent["prototypes/mean"].double().square().sum()) ** 0.5 < 1.02
+    noisy = federate(*words, "privacy.noise=1000")
+    assert noisy.summary["num_failures"] == 0
+    few, many = (each.summary["bytes"]["down"].get("prototypes", 0) for each in (noisy, run))
+    assert few < 0.5 * many  # a row in forty of noise alone is believed
+
+
+def test_prototypes_of_noise_alone_are_not_put_down() -> None:
+    mechanism = privacy("local", clip=1, noise=0.1)
+    half = PrototypeServer(dataclasses.replace(federation(), privacy=mechanism), MEAN, COUNT)
+    rows = 0.1 * torch.randn(1000, 40, generator=stream())
+    rows[:100] += 1
+    (known,) = half.put_down(half.init(), {0: Sent({MEAN: rows, COUNT: torch.ones(1000).long()}, 1)}).values()
+    believed = known.count > 0
+    assert believed[:100].all()
+    assert believed[100:].float().mean() < 0.05
+    assert torch.equal(known.mean, rows[believed])
 
 
 REFUSED = {
