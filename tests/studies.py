@@ -21,6 +21,7 @@ NAMES = (
     "availability",
     "robustness",
     "privacy",
+    "leakage",
     "fine_tuning",
     "pfllib",
 )

@@ -154,7 +154,8 @@ def execute(text: str) -> tuple[str, float]:
     logging.getLogger("flwr").setLevel(logging.ERROR)
     start = time.perf_counter()
     try:
-        config = dataclasses.replace(read_config(text), save="none")
+        config = read_config(text)
+        config = dataclasses.replace(config, save="none") if config.save == "auto" else config
         folder = Path(str(config.out))
         jobs.Job(folder.name, config, Standing(folder) if folder.exists() else None).run(Silent())
         shutil.rmtree(folder / checkpoint.FOLDER, ignore_errors=True)
