@@ -36,6 +36,7 @@ TOLD = (
     "kNN-Per",
     "FedRep",
     "FedALA",
+    "FedRoD",
     "FedPer",
     "FedAvg + FT",
     "FedAvg",
