@@ -152,6 +152,31 @@ def kinds(candidate: Candidate, folder: Path) -> None:
     play(candidate.config(), folder, gated=True)
 
 
+def services(candidate: Candidate, folder: Path) -> None:
+    """It averages by the federation if it says so, and what it says that `privacy` covers gives nothing else away."""
+    algorithm, played = candidate.algorithm(), play(candidate.config(), folder)
+    if isinstance(algorithm, BringsStrategy):
+        require(not algorithm.averages, "a Flower strategy averages by itself, but the algorithm declares averages")
+    require(
+        bool(played.book.averaged) == algorithm.averages or isinstance(algorithm, BringsStrategy),
+        f"its server half {'averages' if played.book.averaged else 'never averages'} by self.federation.average, but "
+        f"the algorithm declares averages = {algorithm.averages}",
+    )
+    for name in algorithm.blurs:
+        noisy = play(candidate.config(f"privacy={name}"), folder).book
+        first = noisy.trainings[0].update.send
+        for training in noisy.trainings:
+            for key, sent in training.update.send.items():
+                covered = key in noisy.averaged if name == "central" else sent.is_floating_point()
+                if name == "local":
+                    covered = key in first and first[key].shape == sent.shape and (covered or equal(first[key], sent))
+                require(
+                    covered,
+                    f"client {training.client} sends {key!r}, which privacy={name} does not cover, but the algorithm "
+                    f"declares blurs = {algorithm.blurs}",
+                )
+
+
 def personal(candidate: Candidate, folder: Path) -> None:
     """Personal tensors never leave their client: under their own name never, as copies only where that is declared."""
     _personal_stays(candidate.algorithm(), play(candidate.config(), folder).book.trainings, frozenset())
@@ -209,6 +234,7 @@ CHECKS: tuple[Check, ...] = (
     server_half,
     resumable,
     kinds,
+    services,
     personal,
     batch_norm,
     unseen,

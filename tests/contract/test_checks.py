@@ -46,6 +46,10 @@ CAUGHT = [
     ("UnkeepingServer", checks.server_half, r"state cannot be kept: rule is a builtin_function_or_method"),
     ("CountingServer", checks.server_half, r"`send_to` answers the same question differently in 'weights/count'"),
     ("CountsInItself", checks.resumable, r"scores differ once a run has been stopped and has gone on"),
+    ("AveragesByItself", checks.services, r"never averages by self.federation.average, .* declares averages = True"),
+    ("AveragesUnsaid", checks.services, r"averages by self.federation.average, but .* declares averages = False"),
+    ("TellsClasses", checks.services, r"sends 'labels/count', which privacy=local does not cover"),
+    ("TellsMore", checks.services, r"sends 'labels/count', which privacy=central does not cover"),
     ("SendsNorms", checks.batch_norm, r"sends 'norms/stem\.1\.weight', .* personal under batch_norm=local"),
     ("Thawed", checks.declaration, r"Thawed is not frozen"),
 ]
