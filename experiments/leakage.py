@@ -53,20 +53,21 @@ def cuts(*numbers: int) -> tuple[Condition, ...]:
     return tuple(Condition(f"cut {cut}", (f"strategy.dropping_set=[{cut}]",), cut) for cut in numbers)
 
 
-DIRICHLET = ("partition=inner_dirichlet", "partition.alpha=0.5")
+MIXED = ("partition=dirichlet", "partition.alpha=0.5")
 SCALES = {
     "smoke": Scale(
-        merge(DIGITS, KEPT, ("partition=dirichlet", "partition.alpha=0.5")),
+        merge(DIGITS, KEPT, MIXED),
         tuple(arm for arm in ARMS if arm.name in SMOKE),
         cuts(1, 3),
         (0, 1),
     ),
     "laptop": Scale(
-        merge(FASHION_MNIST, KEPT, FEW_SAMPLES, DIRICHLET, ("eval_every=24",)), ARMS, cuts(1, 2, 3, 4), THREE_SEEDS
+        merge(FASHION_MNIST, KEPT, FEW_SAMPLES, ("partition.alpha=0.5", "eval_every=24")),
+        ARMS,
+        cuts(1, 2, 3, 4),
+        THREE_SEEDS,
     ),
-    "paper": Scale(
-        merge(CIFAR, CIFAR10, KEPT, ("partition=dirichlet", "partition.alpha=0.5")), ARMS, cuts(1, 2, 3, 4), THREE_SEEDS
-    ),
+    "paper": Scale(merge(CIFAR, CIFAR10, KEPT, MIXED), ARMS, cuts(1, 2, 3, 4), THREE_SEEDS),
 }
 
 

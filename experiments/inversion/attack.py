@@ -78,7 +78,7 @@ def inverted_updates(folder: Path, batch: int) -> Attacked:
     rest = torch.ones(len(attacked.labels), dtype=torch.bool)
     rest[chosen] = False
     first = torch.cat([chosen, rest.nonzero().flatten()])
-    moved = Seen(attacked.h[first], attacked.labels[first], attacked.images[first], attacked.owners[first])
+    moved = attacked.of(first)
     images, guess = torch.cat(made), class_guess(known, moved.labels)
     return Attacked(leak(images, moved, guess), moved.images[:SHOWN], guess[:SHOWN], images[:SHOWN])
 

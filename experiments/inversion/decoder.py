@@ -65,9 +65,8 @@ def reconstructed(known: Seen, attacked: Seen, num_classes: int, seed: int) -> T
     held_out = torch.isin(known.owners, known.owners.unique()[::5])
     learnt, judged = known.of(~held_out), known.of(held_out)
     if len(learnt.labels) > MOST_ROWS:
-        chosen = torch.zeros(len(learnt.labels), dtype=torch.bool)
-        chosen[torch.randperm(len(chosen), generator=seeds.torch_generator(seed, "examples"))[:MOST_ROWS]] = True
-        learnt = learnt.of(chosen)
+        order = torch.randperm(len(learnt.labels), generator=seeds.torch_generator(seed, "examples"))
+        learnt = learnt.of(order[:MOST_ROWS].sort().values)
     place = _places(learnt, num_classes)
     target, target_judged = (
         (rows.images - class_guess(learnt, rows.labels)).flatten(1).double() for rows in (learnt, judged)

@@ -79,10 +79,11 @@ def images(found: Sequence[Finding], beside: Sequence[Finding], folder: Path) ->
     conditions = list(dict.fromkeys(each.condition for each in found))
     methods = list(dict.fromkeys(each.method for each in found))
     rows = {"the images": _first(found[0]).images, "a guess": _first(found[0]).guess}
-    columns = len(conditions)
+    above = len(rows) + len(methods)
+    height, columns = above + 2 * len(beside), len(conditions)
     with style.context():
-        made = style.new_figure(style.PAGE, 0.3 + 0.42 * (len(methods) + len(rows) + 2 * len(beside)))
-        panels = made.subplots(len(methods) + len(rows) + 2 * len(beside), columns, squeeze=False)
+        made = style.new_figure(style.PAGE, 0.3 + 0.42 * height)
+        panels = made.subplots(height, columns, squeeze=False)
         for axes in panels.flat:
             axes.axis("off")
         for column, condition in enumerate(conditions):
@@ -96,7 +97,7 @@ def images(found: Sequence[Finding], beside: Sequence[Finding], folder: Path) ->
             attack = _first(each)
             labels += ["the images", each.method.replace("FedAvg, one step on", "gradient of")]
             for place, cell in enumerate((attack.images, attack.made)):
-                _strip(panels[len(methods) + len(rows) + 2 * number + place][0], cell)
+                _strip(panels[above + 2 * number + place][0], cell)
         for axes, label in zip(panels[:, 0], labels, strict=True):
             axes.text(-0.03, 0.5, label, transform=axes.transAxes, ha="right", va="center", fontsize=7)
         return style.save(made, folder, "leakage_images")

@@ -30,9 +30,9 @@ class Seen:
     images: Tensor
     owners: Tensor
 
-    def of(self, mask: Tensor) -> "Seen":
-        """Return the rows that a mask (n,) chooses."""
-        return Seen(self.h[mask], self.labels[mask], self.images[mask], self.owners[mask])
+    def of(self, rows: Tensor) -> "Seen":
+        """Return the rows that a mask (n,), or their numbers (m,), choose."""
+        return Seen(self.h[rows], self.labels[rows], self.images[rows], self.owners[rows])
 
 
 def joined(parts: Iterable[Seen]) -> Seen:

@@ -155,10 +155,8 @@ def kinds(candidate: Candidate, folder: Path) -> None:
 def services(candidate: Candidate, folder: Path) -> None:
     """It averages by the federation if it says so, and what it says that `privacy` covers gives nothing else away."""
     algorithm, played = candidate.algorithm(), play(candidate.config(), folder)
-    if isinstance(algorithm, BringsStrategy):
-        require(not algorithm.averages, "a Flower strategy averages by itself, but the algorithm declares averages")
     require(
-        bool(played.book.averaged) == algorithm.averages or isinstance(algorithm, BringsStrategy),
+        bool(played.book.averaged) == algorithm.averages,
         f"its server half {'averages' if played.book.averaged else 'never averages'} by self.federation.average, but "
         f"the algorithm declares averages = {algorithm.averages}",
     )
@@ -167,9 +165,11 @@ def services(candidate: Candidate, folder: Path) -> None:
         first = noisy.trainings[0].update.send
         for training in noisy.trainings:
             for key, sent in training.update.send.items():
-                covered = key in noisy.averaged if name == "central" else sent.is_floating_point()
-                if name == "local":
-                    covered = key in first and first[key].shape == sent.shape and (covered or equal(first[key], sent))
+                if name == "central":
+                    covered = key in noisy.averaged
+                else:  # numbers are blurred; shapes, and whole numbers, say nothing if they are the same for all
+                    alike = key in first and first[key].shape == sent.shape
+                    covered = alike and (sent.is_floating_point() or equal(first[key], sent))
                 require(
                     covered,
                     f"client {training.client} sends {key!r}, which privacy={name} does not cover, but the algorithm "

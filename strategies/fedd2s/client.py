@@ -9,7 +9,7 @@ from torch import Tensor
 from fedpers.algorithm import State, Task, Update
 from strategies.fedd2s.settings import Settings
 from strategies.fedd2s.weights import before, load_averages
-from strategies.parts.class_means import class_averages
+from strategies.parts.class_means import class_averages, spread
 from strategies.parts.exchange import SOFT_LABELS, Knowledge, Teacher
 from strategies.parts.heads import frozen_head
 
@@ -78,12 +78,9 @@ def of_every_class(means: Knowledge, num_classes: int) -> Knowledge:
 
     Each row counts once.
     """
-
-    def spread(rows: Tensor) -> Tensor:
-        return rows.new_zeros(num_classes, rows.shape[1]).index_copy_(0, means.labels, rows)
-
+    h, p = (spread(rows, means.labels, num_classes) for rows in (means.h, means.p))
     classes = torch.arange(num_classes, device=means.labels.device)
-    return Knowledge(spread(means.h), spread(means.p), classes, torch.ones_like(classes))
+    return Knowledge(h, p, classes, torch.ones_like(classes))
 
 
 def clip_rows(h: Tensor, norm: float | None) -> Tensor:

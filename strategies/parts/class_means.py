@@ -30,9 +30,12 @@ def of_every_class(mean: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
         mean: (present, d), in ascending order of the classes.
         count: (classes,).
     """
-    rows = mean.new_zeros(len(count), mean.shape[1])
-    rows[count > 0] = mean
-    return rows, count.new_ones(len(count))
+    return spread(mean, count.nonzero().flatten(), len(count)), count.new_ones(len(count))
+
+
+def spread(rows: Tensor, classes: Tensor, num_classes: int) -> Tensor:
+    """Return a row for every class (num_classes, d): those of `classes` (n,) from `rows` (n, d), the others zeros."""
+    return rows.new_zeros(num_classes, rows.shape[1]).index_copy_(0, classes, rows)
 
 
 def fault_in_means(sent: Mapping[str, Tensor], mean: str, count: str) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from flwr.app import Message, MessageType
+from federations import record
 
 from experiments.inversion.attack import NUM_BATCHES, decoded, inverted_updates
 from experiments.inversion.decoder import class_guess, leak, reconstructed
@@ -10,8 +10,7 @@ from experiments.inversion.gradients import gradient, inverted
 from experiments.inversion.seen import Seen, colluders, seen
 from fedpers import assembly
 from fedpers.models.mlp import mlp
-from fedpers.wire.packing import view
-from fedpers.wire.passing import PassingGrid
+from fedpers.wire import records
 
 FEDD2S = ("strategy=fedd2s", "strategy.vote=0.0", "strategy.dropping=none", "strategy.dropping_set=[1]", "save=last")
 VIEWS = {
@@ -23,35 +22,14 @@ VIEWS = {
 }
 
 
-class Eavesdropper(PassingGrid):
-    """Remembers what clients last sent as representations, and of which classes."""
-
-    def __init__(self, grid) -> None:
-        super().__init__(grid, {})
-        self.heard: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-
-    def send_and_receive(self, messages, *, timeout=None) -> list[Message]:
-        replies = super().send_and_receive(messages, timeout=timeout)
-        for reply in replies:
-            if reply.metadata.message_type.partition(".")[0] == MessageType.TRAIN:
-                arrays = next(iter(reply.content.array_records.values()))
-                h, labels = (torch.tensor(view(arrays[key])) for key in ("representations/h", "labels/y"))
-                self.heard[reply.metadata.src_node_id] = h.float(), labels
-        return replies
-
-
 @pytest.mark.parametrize("name", VIEWS)
 def test_what_is_attacked_is_what_was_sent(name, federate) -> None:
-    grids: list[Eavesdropper] = []
-
-    def wrap(grid):
-        grids.append(Eavesdropper(grid))
-        return grids[0]
-
-    run = federate(*FEDD2S, *VIEWS[name], "rounds=3", wrap=wrap)
+    recorder, run = record(federate, *FEDD2S, *VIEWS[name], "rounds=3")
+    heard = {reply.metadata.src_node_id: records.view_arrays(reply.content) for reply in recorder.replies}
     _, shards = assembly.open_run(run.config.to_json())
-    for client, node in enumerate(sorted(grids[0].heard)):
-        h, labels = grids[0].heard[node]
+    assert len(heard) == shards.num_clients
+    for client, node in enumerate(sorted(heard)):
+        h, labels = heard[node]["representations/h"].float(), heard[node]["labels/y"]
         found = seen(run, shards, [client], all_splits=False)
         data = shards.client(client)
         assert torch.equal(found.images, data.train.inputs)

@@ -173,8 +173,7 @@ def test_rows_of_noise_alone_are_not_learnt_from() -> None:
 @pytest.mark.parametrize("strategy", mostly_slow(SERVED, ["fedper", "fedproto"]))
 def test_every_strategy_that_it_covers(strategy: str, federate: Federate) -> None:
     covered = build_algorithm(compose_config(chosen(strategy))).blurs
-    words = [f"privacy={name}" for name in covered]
-    runs = [federate(*chosen(strategy), *each, "privacy.noise=0.01") for each in ([word] for word in words)]
+    runs = [federate(*chosen(strategy), f"privacy={name}", "privacy.noise=0.01") for name in covered]
     assert {run.summary["num_failures"] for run in runs} == {0}
     files = [metric_files(run) for run in runs]
     assert all(files.count(each) == 1 for each in files)
