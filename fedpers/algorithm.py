@@ -172,8 +172,8 @@ class Algorithm(Refusing):
     def blurs(self) -> tuple[str, ...]:
         """The kinds of `privacy` that cover all that clients send: "central", "local", both, or none.
 
-        Central noise is on the mean of weights. Local noise is on every floating-point number; shapes and whole numbers
-        must then say nothing of a client's data.
+        Central noise is on what the server half averages by `Federation.average` and `average_by_class`. Local noise is
+        on every floating-point number that is sent. Shapes and whole numbers must say nothing of a client's data.
         """
         return ("central", "local") if self.averages and set(self.sends) == {WEIGHTS} and not self.varies else ()
 

@@ -108,7 +108,7 @@ class AverageServer(ClassMeansServer[MeansState]):
 
     def aggregate(self, state: MeansState, round: int, sent: Mapping[int, Sent]) -> Aggregated[MeansState]:
         """Put down the averages that were sent."""
-        return Aggregated(MeansState({}, self.put_down(state, sent)))
+        return Aggregated(MeansState({}, self.put_down(state, round, sent)))
 
     def send_to(self, state: MeansState, client: int, round: int, purpose: Purpose) -> State:
         """Return the mean of the other clients' averages, a row for each class that one of them holds."""

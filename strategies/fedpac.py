@@ -166,7 +166,7 @@ class CollaborationServer(ClassMeansServer[CollaborationState]):
         """Move the centroids, put down heads and statistics, and average θ by training samples."""
         means, centroids = state.means, state.centroids
         if all(MEAN in each.tensors for each in sent.values()):
-            means = self.put_down(state, sent)
+            means = self.put_down(state, round, sent)
             centroids = mean_prototypes(means.values())
         new = {
             client: snapshot({k: w for k, w in each.tensors.items() if k.startswith((HEAD, MOMENTS, VARIANCE))})

@@ -15,7 +15,8 @@ classifier this is Local, to the last bit.
 
 Deviations: the server weighs by n_ky (the paper's Eq. 6 divides by the number of clients besides, which would shrink
 all prototypes). Prototypes are taken after local training, in evaluation mode. Of a client that is not sampled, the
-last C_ky stand. With privacy=local a client sends a row for every class, zeros where it has none, all n_ky = 1.
+last C_ky stand. With privacy a client sends a row for every class, zeros where it has none, all n_ky = 1; with
+privacy=central C_y is the noisy mean over the clients of the last round in which it stood out of the noise.
 """
 
 from collections.abc import Mapping
@@ -56,7 +57,7 @@ class FedProto(Algorithm):
     """
 
     sends = ("prototypes", "labels")
-    blurs = ("local",)
+    blurs = ("central", "local")
     receives = ("prototypes", "labels")
     varies = MappingProxyType({MEAN: (0,)})
 
@@ -108,5 +109,5 @@ class PrototypeServer(ClassMeansServer[MeansState]):
 
     def aggregate(self, state: MeansState, round: int, sent: Mapping[int, Sent]) -> Aggregated[MeansState]:
         """Put down what was sent and average all that is known."""
-        means = self.put_down(state, sent)
+        means = self.put_down(state, round, sent)
         return Aggregated(MeansState(mean_prototypes(means.values()), means))

@@ -113,7 +113,7 @@ class TrainingServer(ClassMeansServer[TrainingState]):
 
     def aggregate(self, state: TrainingState, round: int, sent: Mapping[int, Sent]) -> Aggregated[TrainingState]:
         """Train on all known means and return a prototype for each class that some client holds."""
-        known = self.put_down(state, sent)
+        known = self.put_down(state, round, sent)
         means = torch.cat([each.mean for each in known.values()])
         classes = torch.cat([each.count.nonzero().flatten() for each in known.values()])
         if not len(classes):  # nothing stands out of the noise of privacy

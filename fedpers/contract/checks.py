@@ -154,27 +154,32 @@ def kinds(candidate: Candidate, folder: Path) -> None:
 
 def services(candidate: Candidate, folder: Path) -> None:
     """It averages by the federation if it says so, and what it says that `privacy` covers gives nothing else away."""
-    algorithm, played = candidate.algorithm(), play(candidate.config(), folder)
+    algorithm, averages = candidate.algorithm(), play(candidate.config(), folder).book.notes.weights
     require(
-        bool(played.book.averaged) == algorithm.averages,
-        f"its server half {'averages' if played.book.averaged else 'never averages'} by self.federation.average, but "
+        averages == algorithm.averages,
+        f"its server half {'averages' if averages else 'never averages'} by self.federation.average, but "
         f"the algorithm declares averages = {algorithm.averages}",
     )
     for name in algorithm.blurs:
         noisy = play(candidate.config(f"privacy={name}"), folder).book
         first = noisy.trainings[0].update.send
+        declared = f"but the algorithm declares blurs = {algorithm.blurs}"
         for training in noisy.trainings:
             for key, sent in training.update.send.items():
-                if name == "central":
-                    covered = key in noisy.averaged
-                else:  # numbers are blurred; shapes, and whole numbers, say nothing if they are the same for all
-                    alike = key in first and first[key].shape == sent.shape
-                    covered = alike and (sent.is_floating_point() or equal(first[key], sent))
+                # numbers, or their mean, are blurred; whole numbers and shapes say nothing if they are the same for all
+                alike = key in first and first[key].shape == sent.shape
+                blurred = sent.is_floating_point() and (name == "local" or key in noisy.notes.averaged)
                 require(
-                    covered,
-                    f"client {training.client} sends {key!r}, which privacy={name} does not cover, but the algorithm "
-                    f"declares blurs = {algorithm.blurs}",
+                    alike and (blurred or (not sent.is_floating_point() and equal(first[key], sent))),
+                    f"client {training.client} sends {key!r}, which privacy={name} does not cover, {declared}",
                 )
+        if name == "central":
+            spent = max(noisy.notes.budget.values(), default=0)
+            require(
+                spent < 1.0001,
+                f"its server half averages {spent:g} times a round, and privacy=central counts one, {declared}; "
+                "releases=N says how often it does",
+            )
 
 
 def personal(candidate: Candidate, folder: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from fedpers.algorithm import Aggregated, Algorithm, Federation, Purpose, Sent, Server, State, Task, Update
 from fedpers.config.keys import Config
-from fedpers.contract.asked import asked
+from fedpers.contract.asked import Notes, asked
 from fedpers.models.staged import Staged
 from fedpers.state import put_together, take_apart, to_bytes
 from fedpers.wire.carrier import BringsStrategy
@@ -51,14 +51,14 @@ class Book:
         trainings: Every training that did not fail.
         faults: What was wrong, in sentences.
         received: Names of what clients were sent.
-        averaged: Names of what the server half let its federation average.
+        notes: What the server half asked its federation for.
         states: The server half's state after each round, as bytes; none for an algorithm that brings a Flower strategy.
     """
 
     trainings: list[Training] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     received: set[str] = field(default_factory=set)
-    averaged: set[str] = field(default_factory=set)
+    notes: Notes = field(default_factory=Notes)
     states: list[bytes] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -120,7 +120,7 @@ class Watched(Algorithm):
 
     def server(self, federation: Federation) -> Server[Any]:
         """Watch the server half, too."""
-        inner = self.inner.server(asked(federation, self.book.averaged))
+        inner = self.inner.server(asked(federation, self.book.notes))
         return WatchedServer(federation, inner, self.book, self.eyes)
 
     def personalize(self, task: Task) -> Staged:

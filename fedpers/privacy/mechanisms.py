@@ -12,7 +12,7 @@ and protects nobody.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -23,6 +23,8 @@ from fedpers.aggregation.clipping import shorten
 from fedpers.averaging import plain_mean
 from fedpers.errors import Refusing
 from fedpers.task import State, Task
+
+_HOLDERS = "labels/holders"
 
 SENSITIVITY = 2.0
 """How far a sum of clipped updates moves when one client is exchanged, in units of the clipping norm."""
@@ -74,22 +76,58 @@ class Privacy(Refusing):
         """Return what leaves a client."""
         return sent
 
-    def at_server(self, states: Sequence[State], start: Mapping[str, Tensor], stream: torch.Generator) -> State | None:
+    def at_server(
+        self, states: Sequence[State], start: Mapping[str, Tensor], stream: torch.Generator, releases: int = 1
+    ) -> State | None:
         """Return what a server makes of updates; None where that is not the mechanism's part."""
+        return None
+
+    def by_class(
+        self, states: Sequence[State], stream: torch.Generator, releases: int = 1
+    ) -> tuple[State, Tensor] | None:
+        """Return what a server makes of clients' rows by class; None where that is not the mechanism's part."""
         return None
 
 
 @dataclass(frozen=True)
 class Central(Privacy):
-    """A trusted server clips every update, and adds noise to their plain mean, once a round."""
+    """A trusted server clips what clients send, and adds noise to the sum of it, once a round.
+
+    Where a round makes several such sums, each is of what has been clipped to C / √releases, so that together they are
+    one sum of updates of norm C: McMahan et al., section 3, who clip a model's layers so.
+    """
 
     kind: ClassVar[str] = "central"
 
-    def at_server(self, states: Sequence[State], start: Mapping[str, Tensor], stream: torch.Generator) -> State | None:
-        """Return the mean of clipped updates with noise of standard deviation z C / m in each number."""
-        clipped = [self.clipped(state, start) for state in states]
+    def at_server(
+        self, states: Sequence[State], start: Mapping[str, Tensor], stream: torch.Generator, releases: int = 1
+    ) -> State:
+        """Return the plain mean of m clipped updates with noise of standard deviation z C / m in each number."""
+        part = replace(self, clip=self.clip / releases**0.5)
+        clipped = [part.clipped(state, start) for state in states]
         std = self.noise * self.clip / len(states)
         return {name: with_noise(mean, std, stream) for name, mean in plain_mean(clipped).items()}
+
+    def by_class(self, states: Sequence[State], stream: torch.Generator, releases: int = 1) -> tuple[State, Tensor]:
+        """Return the mean of clients' rows for each class, and which of the classes (known,) are known.
+
+        Each client's rows and, for each class, a 1 if it holds it are clipped as one; of both there is a noisy sum, and
+        a class of which the holders stand out of the noise by two standard deviations has the one divided by the other.
+
+        Args:
+            states: Of each client tensors (classes, ...) of floats; rows of zeros for classes that it does not hold.
+            stream: Draws the noise.
+            releases: Noisy sums in a round.
+        """
+        part = replace(self, clip=self.clip / releases**0.5)
+        clipped = [part.clipped({**state, _HOLDERS: _held(state)}, {}) for state in states]
+        std = self.noise * self.clip
+        noisy = {
+            name: with_noise(torch.stack([each[name] for each in clipped]).sum(0), std, stream) for name in clipped[0]
+        }
+        holders = noisy.pop(_HOLDERS)
+        known = (holders > 2 * std).nonzero().flatten()
+        return {name: (total[known].mT / holders[known]).mT for name, total in noisy.items()}, known
 
 
 @dataclass(frozen=True)
@@ -103,6 +141,11 @@ class Local(Privacy):
         clipped = self.clipped(sent, task.initial | task.received)
         stream = task.generator("privacy")
         return {name: with_noise(tensor, self.noise * self.clip, stream) for name, tensor in clipped.items()}
+
+
+def _held(rows: State) -> Tensor:
+    """Return 1 for each class of which a client has a row that is not zero, and 0 for the others: (classes,)."""
+    return torch.stack([each.flatten(1).ne(0).any(1) for each in rows.values()]).any(0).float()
 
 
 def with_noise(tensor: Tensor, std: float, stream: torch.Generator) -> Tensor:

@@ -63,10 +63,15 @@ class FedD2S(Settings):
 
     @property
     def blurs(self) -> tuple[str, ...]:
-        """Weights alone, or class means, of which a client then sends a row for every class."""
+        """Weights alone, or class means, of which a client then sends a row for every class.
+
+        Under central noise heads learn from the mean over clients, so that none can be left out.
+        """
         if not self.shares_knowledge:
             return ("central", "local")
-        return ("local",) if self.knowledge == "class_means" and self.heads == "global" else ()
+        if self.knowledge != "class_means" or self.heads != "global":
+            return ()
+        return ("local",) if self.trim else ("central", "local")
 
     @property
     def _weights(self) -> tuple[str, ...]:

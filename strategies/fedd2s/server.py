@@ -13,7 +13,7 @@ from fedpers.algorithm import Aggregated, Purpose, Sent, Server, ServerState, St
 from strategies.fedd2s.client import CUT, HEAD, POOLED
 from strategies.fedd2s.dropping import AdaptiveDropping
 from strategies.fedd2s.settings import Settings
-from strategies.parts.exchange import SOFT_LABELS, Knowledge, head_to_train, pooled
+from strategies.parts.exchange import ROW_KEYS, SOFT_LABELS, Knowledge, head_to_train, pooled, rows_of
 from strategies.parts.heads import copied_weights
 
 ORIGIN = "control/soft_labels_cut_and_round"
@@ -134,7 +134,8 @@ class HeadServer(Server[HeadState]):
             taught = self.teach(state, round, sent)
             state, diagnostics = taught.state, diagnostics | taught.diagnostics
         if self.settings.shares_weights:
-            averages = self.federation.average(round, sent, self.initial | state.shared, weights_of)
+            start = self.initial | state.shared
+            averages = self.federation.average(round, sent, start, weights_of, releases=self.settings.releases)
             ever = state.dropped | state.shared
             dropped = {key: average for key, average in ever.items() if key not in averages}
             state = replace(state, shared=averages, dropped=dropped)
@@ -144,7 +145,7 @@ class HeadServer(Server[HeadState]):
         """Train the active head on what was sent, then let it label every row of it."""
         cut = self.cut(state, round)
         received = {client: Knowledge.received(each.tensors) for client, each in sent.items()}
-        knowledge = {client: part for client, each in received.items() if len((part := self.readable(each)).labels)}
+        knowledge, labelled = self.learnable(round, sent, received)
         if not knowledge:  # nothing stands out of the noise of privacy
             return Aggregated(state, {"left_out": float(len(sent))})
         trained: dict[int, nn.Module] = {}
@@ -161,7 +162,7 @@ class HeadServer(Server[HeadState]):
             stream = seeds.torch_generator(self.federation.config.seed, "server", round=round, client=owner)
             losses.append(training.fit(trained[owner], rows, stream))
         soft_labels, correct, total = dict(state.soft_labels), 0.0, 0.0
-        for client in knowledge:
+        for client in labelled:
             part = received[client]
             q, right = training.label(trained[self.owner(client)], part)
             soft_labels[client] = SoftLabels(q, cut, round)
@@ -179,15 +180,30 @@ class HeadServer(Server[HeadState]):
         every_pool = {**state.pools, cut: {**state.pools.get(cut, {}), **pools}}
         return Aggregated(replace(state, heads=every_head, pools=every_pool, soft_labels=soft_labels), diagnostics)
 
+    def learnable(
+        self, round: int, sent: Mapping[int, Sent], received: Mapping[int, Knowledge]
+    ) -> tuple[dict[int, Knowledge], list[int]]:
+        """Return what heads learn from, by client, and the clients whose rows they label then.
+
+        With central noise that is one Knowledge of the server's own: the means over clients. A client's own rows are
+        labelled by heads that have seen no more, and nobody else is told.
+        """
+        pool = self.federation.average_by_class(round, sent, rows_of, releases=self.settings.releases)
+        if pool is None:
+            found = {client: part for client, each in received.items() if len((part := self.readable(each)).labels)}
+            return found, list(found)
+        means, classes = pool
+        h, p = (means[key] for key in ROW_KEYS)
+        part = Knowledge(h, p, classes, torch.ones_like(classes)).normalized()
+        return ({seeds.SERVER: part} if len(classes) else {}), list(received)
+
     def readable(self, part: Knowledge) -> Knowledge:
         """Return what can be learnt from: of what privacy has blurred, the rows that stand out of the noise."""
         privacy = self.federation.privacy
         if privacy is None:
             return part
         stands_out = privacy.stands_out(part.h)
-        p = part.p.clamp_min(1e-6)
-        rows = Knowledge(part.h, p / p.sum(1, keepdim=True), part.labels, part.counts)
-        return Knowledge(*(tensor[stands_out] for tensor in rows))
+        return Knowledge(*(tensor[stands_out] for tensor in part.normalized()))
 
     def misfits(self, state: HeadState, round: int, knowledge: Mapping[int, Knowledge]) -> set[int]:
         """Return the clients whose knowledge a head does not learn from: those `trim` that it fits worst.

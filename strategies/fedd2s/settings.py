@@ -205,6 +205,11 @@ class Settings(Algorithm):
         """Whether the stages before the active cut are averaged."""
         return self.share != "knowledge"
 
+    @property
+    def releases(self) -> int:
+        """How often the server averages in a round: weights, class means, or both."""
+        return 2 if self.share == "both" else 1
+
     def personal_keys(self, model: Staged) -> frozenset[str]:
         """Keep all weights or, where weights are shared, those behind the deepest cut.
 

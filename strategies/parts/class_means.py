@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from fedpers import seeds
 from fedpers.algorithm import Sent, Server, ServerState
 
 
@@ -24,7 +25,7 @@ def class_averages(values: Tensor, labels: Tensor, num_classes: int) -> tuple[Te
 def of_every_class(mean: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     """Return means with a row of zeros for each class without samples, and counts of 1: which there are does not show.
 
-    So a client sends its means under `privacy=local`, which adds noise to every row.
+    So a client sends its means under `privacy`, which adds noise to every row, or to the mean over clients.
 
     Args:
         mean: (present, d), in ascending order of the classes.
@@ -66,6 +67,14 @@ class Means:
     mean: Tensor
     count: Tensor
 
+    def beside(self, earlier: "Means") -> "Means":
+        """Return these means and, of classes of which there are none, earlier ones."""
+        held = self.count > 0
+        rows = spread(earlier.mean, earlier.count.nonzero().flatten(), len(earlier.count))
+        rows[held] = self.mean
+        count = self.count.where(held, earlier.count)
+        return Means(rows[count > 0], count)
+
 
 @dataclass(frozen=True)
 class MeansState(ServerState):
@@ -96,10 +105,19 @@ class ClassMeansServer(Server[M]):
     mean: str
     count: str
 
-    def put_down(self, state: M, sent: Mapping[int, Sent]) -> dict[int, Means]:
-        """Return all known means, the new ones among them; of blurred ones what stands out of the noise."""
-        new = {client: self._readable(each.tensors) for client, each in sent.items()}
-        return dict(sorted((state.means | new).items()))
+    def put_down(self, state: M, round: int, sent: Mapping[int, Sent]) -> dict[int, Means]:
+        """Return all known means, the new ones among them; of blurred ones what stands out of the noise.
+
+        With central noise there is one client, the server: of each class the last mean over clients.
+        """
+        pooled = self.federation.average_by_class(round, sent, lambda tensors: {self.mean: tensors[self.mean]})
+        if pooled is None:
+            new = {client: self._readable(each.tensors) for client, each in sent.items()}
+            return dict(sorted((state.means | new).items()))
+        means, classes = pooled
+        known = Means(means[self.mean], classes.bincount(minlength=self.federation.num_classes))
+        before = state.means.get(seeds.SERVER)
+        return {seeds.SERVER: known if before is None else known.beside(before)}
 
     def _readable(self, tensors: Mapping[str, Tensor]) -> Means:
         mean, count = tensors[self.mean].clone(), tensors[self.count].clone()

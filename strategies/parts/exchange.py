@@ -30,6 +30,9 @@ from strategies.parts.snapshots import snapshot
 SENT = ("representations/h", "soft_labels/p", "labels/y", "labels/count")
 """What a client sends: the wire keys of `Knowledge`, in its order."""
 
+ROW_KEYS = SENT[:2]
+"""Those of floating-point numbers: representations and soft labels."""
+
 ROWS = MappingProxyType(dict.fromkeys(SENT, (0,)))
 """Each has a row for each sample, or class: an algorithm's `varies`."""
 
@@ -56,10 +59,20 @@ class Knowledge(NamedTuple):
         """Return the tensors by their wire keys."""
         return dict(zip(SENT, self, strict=True))
 
+    def normalized(self) -> "Knowledge":
+        """Return it with soft labels that are distributions again, whatever noise has made of them."""
+        p = self.p.clamp_min(1e-6)
+        return self._replace(p=p / p.sum(1, keepdim=True))
+
     @classmethod
     def received(cls, tensors: Mapping[str, Tensor]) -> "Knowledge":
         """Read what a client sent, whatever the type of its numbers on the wire."""
         return cls(*(tensors[key].float() if tensors[key].is_floating_point() else tensors[key] for key in SENT))
+
+
+def rows_of(tensors: Mapping[str, Tensor]) -> State:
+    """Return the representations and soft labels that a client sent, by wire key, in float32."""
+    return {key: tensors[key].float() for key in ROW_KEYS}
 
 
 def fault_in_knowledge(sent: Mapping[str, Tensor], num_classes: int) -> str:

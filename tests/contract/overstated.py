@@ -71,3 +71,21 @@ class WeightsServer(Server[ServerState]):
 
     def aggregate(self, state: ServerState, round: int, sent: Mapping[int, Sent]) -> Aggregated[ServerState]:
         return Aggregated(ServerState(self.federation.average(round, sent, state.shared, weights_of)))
+
+
+@dataclass(frozen=True)
+class SpendsTwice(Sound):
+    """It averages twice a round, and central noise is said to cover that as it covers one average."""
+
+    averages = True
+    blurs = ("central",)
+
+    def server(self, federation: Federation) -> Server[Any]:
+        return TwiceServer(federation)
+
+
+@dataclass(frozen=True)
+class TwiceServer(WeightsServer):
+    def aggregate(self, state: ServerState, round: int, sent: Mapping[int, Sent]) -> Aggregated[ServerState]:
+        self.federation.average(round, sent, state.shared)
+        return super().aggregate(state, round, sent)

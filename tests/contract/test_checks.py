@@ -57,6 +57,7 @@ CAUGHT = [
         r"averages by self.federation.average, but .* declares averages = False",
     ),
     ("overstated.TellsClasses", checks.services, r"sends 'labels/count', which privacy=local does not cover"),
+    ("overstated.SpendsTwice", checks.services, r"averages 2 times a round, and privacy=central counts one"),
     ("overstated.TellsMore", checks.services, r"sends 'labels/count', which privacy=central does not cover"),
     ("SendsNorms", checks.batch_norm, r"sends 'norms/stem\.1\.weight', .* personal under batch_norm=local"),
     ("Thawed", checks.declaration, r"Thawed is not frozen"),

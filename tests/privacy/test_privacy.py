@@ -1,19 +1,18 @@
 """Differential privacy: no update is longer than the norm, the noise is as wide as it says, the budget adds up."""
 
-import dataclasses
 from collections.abc import Callable
 
 import pytest
 import torch
-from by_hand import federation, from_yaml
 from dp_accounting import dp_event, rdp
 from dp_accounting.privacy_accountant import NeighboringRelation
 from federations import chosen, metric_files, record
+from noisy import MEANS, privacy, stream
 from quickly import mostly_slow
 from toys import make_task, three_parameters
 
-from fedpers.algorithm import Sent, kind_of
-from fedpers.assembly import build_algorithm, build_privacy
+from fedpers.algorithm import kind_of
+from fedpers.assembly import build_algorithm
 from fedpers.config.compose import compose_config, group_choices
 from fedpers.errors import UserError
 from fedpers.privacy import Central, Local, Privacy
@@ -22,25 +21,8 @@ from fedpers.progress import remarks
 from fedpers.results import Run
 from fedpers.wire import records
 from strategies.fedavg import FedAvg
-from strategies.fedd2s.server import HeadServer
-from strategies.fedproto import PrototypeServer
-from strategies.parts.exchange import Knowledge
-from strategies.parts.prototypes import COUNT, MEAN
 
 Federate = Callable[..., Run]
-
-
-def privacy(name: str, **changes: object) -> Privacy:
-    """Build a mechanism as the command line does."""
-    made = build_privacy(
-        compose_config([f"privacy={name}", *(f"privacy.{key}={each}" for key, each in changes.items())])
-    )
-    assert made is not None
-    return made
-
-
-def stream() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
 
 
 def test_updates_are_clipped_as_a_whole_by_hand() -> None:
@@ -124,7 +106,6 @@ def test_it_is_reported_each_round(federate: Federate) -> None:
 
 
 SERVED = [name for name in sorted(group_choices("strategy")) if build_algorithm(compose_config(chosen(name))).blurs]
-MEANS = ["strategy=fedd2s", "strategy.share=knowledge", "strategy.knowledge=class_means"]
 
 
 @pytest.mark.parametrize("name", ["central", "local"])
@@ -133,41 +114,6 @@ def test_fedd2s_that_shares_weights_alone(name: str, federate: Federate) -> None
     recorder, run = record(federate, *words, f"privacy={name}", "privacy.noise=0.01")
     assert run.summary["num_failures"] == 0
     assert {kind_of(key) for reply in recorder.replies for key in records.view_arrays(reply.content)} == {"weights"}
-
-
-@pytest.mark.parametrize("share", ["knowledge", "both"])
-def test_class_means_say_nothing_of_which_classes_a_client_has(share: str, federate: Federate) -> None:
-    """A row for every class, labels and counts alike, noise in every number; without much of it heads learn."""
-    words = [*MEANS, f"strategy.share={share}", "partition=dirichlet", "partition.alpha=0.3", "privacy=local"]
-    recorder, run = record(federate, *words, "privacy.noise=1e-4")
-    for reply in recorder.replies:
-        sent = records.view_arrays(reply.content)
-        assert sent["labels/y"].tolist() == list(range(10))
-        assert sent["labels/count"].tolist() == [1] * 10
-        assert (sent["representations/h"] != 0).all()
-        assert (sent["soft_labels/p"] != 0).all()
-        floats = [tensor for tensor in sent.values() if tensor.is_floating_point()]
-        if share == "knowledge":
-            assert sum(float(tensor.double().square().sum()) for tensor in floats) ** 0.5 < 1.02
-    assert "head_accuracy" in set(run.diagnostics.name)
-    assert federate(*words, "privacy.noise=1000").summary["num_failures"] == 0
-
-
-def test_rows_of_noise_alone_are_not_learnt_from() -> None:
-    mechanism = privacy("local", clip=2, noise=0.5)
-    half = HeadServer(dataclasses.replace(federation(), privacy=mechanism), from_yaml("fedd2s"))  # type: ignore[arg-type]
-    h = torch.randn(2000, 50, generator=stream())
-    signal = torch.zeros(2000, 1)
-    signal[:200] = 2.0
-    part = Knowledge(h + signal, torch.randn(2000, 2, generator=stream()), torch.arange(2000), torch.ones(2000).long())
-    found = half.readable(part)
-    kept = found.labels < 200
-    assert kept.sum() == 200
-    assert (~kept).sum() < 0.05 * 1800
-    assert torch.allclose(found.p.sum(1), torch.ones(len(found.p)))
-    assert (found.p > 0).all()
-    plain = HeadServer(federation(), from_yaml("fedd2s")).readable(part)  # type: ignore[arg-type]
-    assert plain is part
 
 
 @pytest.mark.parametrize("strategy", mostly_slow(SERVED, ["fedper", "fedproto"]))
@@ -179,46 +125,13 @@ def test_every_strategy_that_it_covers(strategy: str, federate: Federate) -> Non
     assert all(files.count(each) == 1 for each in files)
 
 
-PROTOTYPES = ["partition=dirichlet", "partition.alpha=0.3", "privacy=local"]
-
-
-@pytest.mark.parametrize("strategy", ["fedproto", "fedtgp"])
-def test_prototypes_say_nothing_of_which_classes_a_client_has(strategy: str, federate: Federate) -> None:
-    """A row for every class, counts alike, noise in every number; prototypes where there is less noise than signal."""
-    words = [f"strategy={strategy}", *PROTOTYPES]
-    recorder, run = record(federate, *words, "privacy.noise=1e-4")
-    assert run.summary["num_failures"] == 0
-    for reply in recorder.replies:
-        sent = records.view_arrays(reply.content)
-        assert sent["labels/count"].tolist() == [1] * 10
-        assert sent["prototypes/mean"].shape[0] == 10
-        assert (sent["prototypes/mean"] != 0).all()
-        assert float(sent["prototypes/mean"].double().square().sum()) ** 0.5 < 1.02
-    noisy = federate(*words, "privacy.noise=1000")
-    assert noisy.summary["num_failures"] == 0
-    few, many = (each.summary["bytes"]["down"].get("prototypes", 0) for each in (noisy, run))
-    assert few < 0.5 * many  # a row in forty of noise alone is believed
-
-
-def test_prototypes_of_noise_alone_are_not_put_down() -> None:
-    mechanism = privacy("local", clip=1, noise=0.1)
-    half = PrototypeServer(dataclasses.replace(federation(), privacy=mechanism), MEAN, COUNT)
-    rows = 0.1 * torch.randn(1000, 40, generator=stream())
-    rows[:100] += 1
-    (known,) = half.put_down(half.init(), {0: Sent({MEAN: rows, COUNT: torch.ones(1000).long()}, 1)}).values()
-    believed = known.count > 0
-    assert believed[:100].all()
-    assert believed[100:].float().mean() < 0.05
-    assert torch.equal(known.mean, rows[believed])
-
-
 REFUSED = {
     "fedd2s": (
         ["strategy=fedd2s"],
         "all that strategy=fedd2s sends (representations, soft_labels, ",
     ),
-    "class means": ([*MEANS, "privacy=central"], "does not cover all that strategy=fedd2s sends (representations, "),
-    "fedproto": (["strategy=fedproto"], "does not cover all that strategy=fedproto sends (prototypes, labels)"),
+    "class means": ([*MEANS, "strategy.trim=0.1"], "does not cover all that strategy=fedd2s sends (representations, "),
+    "fd": (["strategy=fd"], "does not cover all that strategy=fd sends (soft_labels, labels)"),
     "local": (["strategy=local"], "does not cover all that strategy=local sends"),
     "flower": (["strategy=flower_fedavgm"], "does not cover all that strategy=flower_fedavgm sends"),
     "fedkd": (["strategy=fedkd"], "does not cover all that strategy=fedkd sends (weights)"),
