@@ -10,7 +10,7 @@ from torch import Tensor
 from experiments.inversion.decoder import Leak, class_guess, leak, reconstructed
 from experiments.inversion.gradients import gradient, inverted
 from experiments.inversion.seen import Seen, colluders, seen
-from fedpers import assembly
+from fedpers import assembly, seeds
 from fedpers.data.shards import Shards
 from fedpers.results import Run
 
@@ -68,13 +68,14 @@ def inverted_updates(folder: Path, batch: int) -> Attacked:
     """
     run, shards, known, attacked = _told(folder)
     model = assembly.build_model(run.config, shards)
-    order = torch.randperm(len(attacked.labels), generator=torch.Generator().manual_seed(run.config.seed))
+    order = torch.randperm(len(attacked.labels), generator=seeds.torch_generator(run.config.seed, "attacked images"))
+    noise = seeds.torch_generator(run.config.seed, "inverted gradient")
     batches = _batches(attacked, order, batch)
     chosen, made = torch.cat(batches), []
     for picked in batches:
         images, labels = attacked.images[picked], attacked.labels[picked]
         update = gradient(model, images, labels)
-        made.append(inverted(model, update, labels, shards.shape, run.config.seed))
+        made.append(inverted(model, update, labels, shards.shape, noise))
     rest = torch.ones(len(attacked.labels), dtype=torch.bool)
     rest[chosen] = False
     first = torch.cat([chosen, rest.nonzero().flatten()])

@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedpers import seeds
-
 STEPS, LR, VARIATION = 500, 0.1, 1e-3
 
 
@@ -20,7 +18,9 @@ def gradient(model: nn.Module, images: Tensor, labels: Tensor, *, differentiable
     return list(torch.autograd.grad(loss, list(model.parameters()), create_graph=differentiable))
 
 
-def inverted(model: nn.Module, update: list[Tensor], labels: Tensor, shape: tuple[int, ...], seed: int) -> Tensor:
+def inverted(
+    model: nn.Module, update: list[Tensor], labels: Tensor, shape: tuple[int, ...], stream: torch.Generator
+) -> Tensor:
     """Return images (n, channels, height, width), in the order of their labels, that would have made an update.
 
     Args:
@@ -28,10 +28,9 @@ def inverted(model: nn.Module, update: list[Tensor], labels: Tensor, shape: tupl
         update: What a client's one step made of it, in the order of its parameters, up to a factor.
         labels: The labels of the images (n,).
         shape: Channels, height and width.
-        seed: The run's seed.
+        stream: Draws the noise that is begun with.
     """
     length = torch.stack([part.square().sum() for part in update]).sum().sqrt()
-    stream = seeds.torch_generator(seed, "inverted gradient")
     made = torch.randn(len(labels), *shape, generator=stream).requires_grad_()
     optimizer = torch.optim.Adam([made], lr=LR)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [STEPS * 3 // 8, STEPS * 5 // 8, STEPS * 7 // 8])
