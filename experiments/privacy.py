@@ -1,7 +1,7 @@
 """What a budget of differential privacy costs in accuracy: `python -m experiments.privacy`.
 
-FedAvg and FedPer with noise on the mean (central), FedD2S with class means that every client blurs itself (local). All
-clients take part in every round, so that both pay the same: ε follows from the noise and the number of rounds.
+FedAvg and FedPer with noise on the mean (central); FedD2S with class means, and noise on their mean (central) or each
+client's own (local). All clients take part in every round, so that both pay the same: ε follows from noise and rounds.
 """
 
 from experiments.machinery import figures
@@ -12,13 +12,12 @@ from fedpers.privacy import Central
 from fedpers.privacy.accounting import Accountant
 
 DELTA = 1e-5
+CLASS_MEANS = merge(FEDD2S.overrides, ("strategy.knowledge=class_means", "strategy.vote=validation"))
 ARMS = (
     Arm("FedAvg, central", ("strategy=fedavg", "privacy=central")),
     Arm("FedPer, central", ("strategy=fedper", "privacy=central")),
-    Arm(
-        "FedD2S, class means, local",
-        merge(FEDD2S.overrides, ("strategy.knowledge=class_means", "strategy.vote=validation", "privacy=local")),
-    ),
+    Arm("FedD2S, class means, central", merge(CLASS_MEANS, ("privacy=central",))),
+    Arm("FedD2S, class means, local", merge(CLASS_MEANS, ("privacy=local",))),
 )
 
 
