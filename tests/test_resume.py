@@ -1,6 +1,7 @@
 """Runs that go on: the bits are those of a run that never stopped, and what differs is refused by name."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -165,21 +166,42 @@ def test_a_sweep_reports_a_job_that_fails_and_runs_the_rest(cli) -> None:
     assert "strategy.round=9" in out.partition("Personal models")[2]
 
 
+ENGINES = {
+    "local": ["engine=local", "engine.num_threads=2"],
+    "ray": ["engine=ray", "engine.num_workers=2"],
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["local", "ray"])
 @pytest.mark.parametrize("strategy", group_choices("strategy"))
-def test_strategies_go_on_as_if_they_had_not_stopped(strategy: str, engine: str, cli, monkeypatch) -> None:
+def test_strategies_go_on_as_if_they_had_not_stopped(strategy: str, cli, monkeypatch) -> None:
+    """On either engine, after half of the rounds on a thread of this process."""
     monkeypatch.setattr(checkpoint, "NUM_KEPT", 4)
-    small = [text for text in SMALL if not text.startswith("strategy")]
-    workers = "engine.num_workers=2" if engine == "ray" else "engine.num_threads=2"
-    mine = [*small, *chosen(strategy), "rounds=4"]
-    assert cli(*mine, "out=whole")[0] == 0
-    assert cli(*mine, "out=part", f"engine={engine}", workers)[0] == 0
+    assert cli(*every_round(strategy), "engine.num_threads=1", "out=whole")[0] == 0
+    for name, engine in ENGINES.items():
+        shutil.copytree("whole", name)
+        goes_on_after_being_killed(name, cli, *engine)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["fedd2s", "scaffold", "flower_fedadam"])
+def test_what_began_on_ray_goes_on_there(strategy: str, cli, monkeypatch) -> None:
+    monkeypatch.setattr(checkpoint, "NUM_KEPT", 4)
+    assert cli(*every_round(strategy), "out=whole")[0] == 0
+    assert cli(*every_round(strategy), *ENGINES["ray"], "out=part")[0] == 0
+    goes_on_after_being_killed("part", cli)
+
+
+def every_round(strategy: str) -> list[str]:
+    return [*(text for text in SMALL if not text.startswith("strategy")), *chosen(strategy), "rounds=4"]
+
+
+def goes_on_after_being_killed(folder: str, cli, *words: str) -> None:
     for number in (3, 4):  # as if it had been killed in round 3
-        for path in Path("part").rglob(f"*{number:05d}*"):
+        for path in Path(folder).rglob(f"*{number:05d}*"):
             path.unlink()
-    Path("part/summary.json").unlink()
-    code, _, err = cli("resume=part")
+    Path(folder, "summary.json").unlink()
+    code, _, err = cli(f"resume={folder}", *words)
     assert code == 0, err
     assert "goes on after round 2 of 4" in err
-    assert tables("part") == tables("whole")
+    assert tables(folder) == tables("whole")
