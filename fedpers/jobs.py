@@ -1,6 +1,6 @@
 """One run of a command: checked, run to its end or on to it, and reported."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,14 @@ from fedpers import checkpoint, figures, progress, server_app
 from fedpers.assembly import check, keeps_state, open_run
 from fedpers.config.build import build
 from fedpers.config.keys import Config
+from fedpers.data.shards import Shards
+from fedpers.engines.grid import OpensGrid
 from fedpers.errors import UserError
 from fedpers.locks import held
 from fedpers.results import Run
 from fedpers.results.writer import RunWriter, check_run_directory
 from fedpers.resume import Standing
+from fedpers.server_app import Ended
 
 
 @dataclass(frozen=True)
@@ -77,20 +80,52 @@ class Job:
             FederationError: the federation cannot go on.
         """
         config = self.config
-        engine = build(config.engine, "engine", plugins=config.plugins)
         _, shards = open_run(config.to_json())
-        differences = self.standing.differences(config, shards) if self.standing else []
+
+        def serve(grid: Any) -> None:
+            for _ in self._served(grid, shards, reporter):
+                pass
+
+        with held(self.folder, "the run directory"):
+            self.engine.run(config, shards, serve, reporter)
+
+    def rounds(self, reporter: progress.Reporter) -> Iterator[Ended]:
+        """Run it round by round, for somebody who looks at each; whoever stops early leaves a run that can go on.
+
+        Args:
+            reporter: Is told of every round.
+
+        Raises:
+            UserError: something is impossible, e.g. with this engine.
+            FederationError: the federation cannot go on.
+        """
+        config, engine = self.config, self.engine
+        if not isinstance(engine, OpensGrid):
+            raise UserError(
+                f"engine={config.choices.get('engine')} cannot be stepped through: its server is in another process. "
+                "Accepted: engine=local or engine=ray"
+            )
+        _, shards = open_run(config.to_json())
+        with held(self.folder, "the run directory"), engine.opened(config, shards) as grid:
+            yield from self._served(grid, shards, reporter, looked_at=True)
+
+    def _served(
+        self, grid: Any, shards: Shards, reporter: progress.Reporter, *, looked_at: bool = False
+    ) -> Iterator[Ended]:
+        differences = self.standing.differences(self.config, shards) if self.standing else []
         snapshot = checkpoint.read(self.folder) if self.standing else None
         after = (snapshot.round if snapshot else 0) if self.standing else None
         if after is not None:
             reporter.goes_on(after)
+        writer = RunWriter(self.folder, goes_on_after=after, differences=differences)
+        return server_app.rounds(
+            grid, self.config, shards, writer, reporter, goes_on_from=snapshot, looked_at=looked_at
+        )
 
-        def serve(grid: Any) -> None:
-            writer = RunWriter(self.folder, goes_on_after=after, differences=differences)
-            server_app.serve(grid, config, shards, writer, reporter, goes_on_from=snapshot)
-
-        with held(self.folder, "the run directory"):
-            engine.run(config, shards, serve, reporter)
+    @property
+    def engine(self) -> Any:
+        """Where its clients run."""
+        return build(self.config.engine, "engine", plugins=self.config.plugins)
 
     def report(self) -> None:
         """Draw its figures, and print its table and the paths of what was written."""

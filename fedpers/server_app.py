@@ -3,6 +3,8 @@
 import platform
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from logging import INFO
@@ -30,7 +32,7 @@ from fedpers.progress import Reporter, Silent
 from fedpers.provenance import provenance
 from fedpers.results import Run, summarize
 from fedpers.results.writer import FAILURE, RunWriter, run_directory
-from fedpers.rows import Diagnostic, Row, mean_accuracy
+from fedpers.rows import Diagnostic, Entry, Row, mean_accuracy
 from fedpers.scoring import where_smaller_is_better
 from fedpers.wire import records
 from fedpers.wire.carrier import BringsStrategy, Carrier, nothing
@@ -75,7 +77,45 @@ def serve(
     goes_on_from: Snapshot | None = None,
     gated: bool = True,
 ) -> None:
-    """Run all rounds of a federation over a Grid and write its results.
+    """Run all rounds of a federation; arguments and errors are those of `rounds`."""
+    for _ in rounds(grid, config, shards, writer, reporter, algorithm, goes_on_from=goes_on_from, gated=gated):
+        pass
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A round that has ended.
+
+    Args:
+        number: The round, counted from 1.
+        rows: Scores of all clients; none where the round was not evaluated.
+        entries: The messages of the round.
+        diagnostics: What clients and server reported.
+        carrier: The strategy, if it carries a server half of fedpers.
+        grid: Reaches the clients.
+    """
+
+    number: int
+    rows: list[Row]
+    entries: list[Entry]
+    diagnostics: list[Diagnostic]
+    carrier: Carrier | None
+    grid: Grid
+
+
+def rounds(
+    grid: Grid,
+    config: Config,
+    shards: Shards,
+    writer: RunWriter,
+    reporter: Reporter,
+    algorithm: Algorithm | None = None,
+    *,
+    goes_on_from: Snapshot | None = None,
+    gated: bool = True,
+    looked_at: bool = False,
+) -> Iterator[Ended]:
+    """Run a federation over a Grid round by round, and write its results; whoever stops early leaves a checkpoint.
 
     Args:
         grid: Reaches the clients.
@@ -86,6 +126,7 @@ def serve(
         algorithm: The algorithm; without it, the one of the configuration.
         goes_on_from: What the run's last checkpoint holds, if it is to go on.
         gated: What clients send is checked against what the algorithm declares before the server half sees it.
+        looked_at: What clients sent in a round is kept until the next one.
 
     Raises:
         FederationError: the federation cannot go on.
@@ -98,17 +139,19 @@ def serve(
     federation = build_federation(config, shards, algorithm)
     strategy = flower_strategy(algorithm, federation, nodes)
     carrier = strategy if isinstance(strategy, Carrier) else None
+    if carrier:
+        carrier.is_looked_at = looked_at
     keeper = keeper_of(strategy, grid, Checkpoints(writer.folder, config.checkpoint_every), start)
-    arrays = records.to_record(carrier.state.shared if carrier else federation.initial)
+    begin = records.to_record(carrier.state.shared if carrier else federation.initial)
     if goes_on_from:
-        arrays = keeper.bring_back(goes_on_from)
+        begin = keeper.bring_back(goes_on_from)
     unreliable = Unreliable(grid, nodes, build_faults(config), config.seed) if config.faults else None
     ledger = Ledger(unreliable or grid, nodes, Gate(algorithm, federation) if gated else None, config.min_replies)
     export = Export(writer.folder, config, shards, federation, nodes, grid)
     accountant = _accountant(config, federation)
     unseen, attackers = config.unseen_clients(shards.num_clients), config.attackers(shards.num_clients)
 
-    def after_round(round: int, arrays: ArrayRecord) -> None:
+    def after_round(round: int, arrays: ArrayRecord) -> Ended:
         books = ledger.take()
         entries, diagnostics, rows = books.entries, books.diagnostics, list[Row]()
         own = carrier.own(round, "score") if carrier else nothing
@@ -129,10 +172,12 @@ def serve(
         writer.write_round(round, rows, entries, diagnostics)
         keeper.round_done(round, arrays)
         reporter.round_done(round, without(rows, unseen | attackers), entries)
+        return Ended(round, rows, entries, diagnostics, carrier, grid)
 
     first = goes_on_from.round + 1 if goes_on_from else 1
     with keeper:
-        run_rounds(strategy, ledger, arrays, range(first, config.rounds + 1), after_round)
+        for number, arrays in run_rounds(strategy, ledger, begin, range(first, config.rounds + 1)):
+            yield after_round(number, arrays)
     summary = summarize(Run(writer.folder))
     writer.write_json("summary.json", {**summary, "seconds": time.perf_counter() - start})
 

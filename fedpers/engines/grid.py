@@ -3,6 +3,7 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -10,8 +11,11 @@ from flwr.app import Context, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
+from fedpers.config.keys import Config
+from fedpers.data.shards import Shards
 from fedpers.engines.identity import RUN_ID, assume_server_identity
 from fedpers.errors import UserError
+from fedpers.progress import Reporter
 from fedpers.task import State
 from fedpers.wire import records
 from fedpers.wire.records import failure
@@ -78,6 +82,24 @@ def check_client_timeout(seconds: float | None) -> None:
     """Raise a UserError unless so many seconds can be waited for a client."""
     if seconds is not None and not seconds > 0:
         raise UserError(f"engine.client_timeout={seconds} is not possible. Accepted: seconds above 0, or null")
+
+
+class OpensGrid:
+    """An engine whose clients answer where the server is, so that its rounds can be stepped through."""
+
+    def opened(self, config: Config, shards: Shards) -> AbstractContextManager[Grid]:
+        """Return a context in which there is a Grid of the clients that the prepared data has.
+
+        Raises:
+            UserError: what the engine runs on is not there, or too small.
+            FederationError: no worker has started in time.
+        """
+        raise NotImplementedError
+
+    def run(self, config: Config, shards: Shards, serve: Callable[[Grid], None], reporter: Reporter) -> None:
+        """Call `serve` with such a Grid; errors are those of `opened`, and of `serve`."""
+        with self.opened(config, shards) as grid:
+            serve(grid)
 
 
 Held = TypeVar("Held")

@@ -1,7 +1,8 @@
 """Engine `local`: a Flower Grid inside this process. Clients run on a few threads, one PyTorch thread each."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,9 +14,8 @@ from fedpers import client_app
 from fedpers.config.keys import Config
 from fedpers.data.shards import Shards
 from fedpers.engines.crew import Crew
-from fedpers.engines.grid import App, Caller, SimulatedGrid, check_client_timeout, late
+from fedpers.engines.grid import App, Caller, OpensGrid, SimulatedGrid, check_client_timeout, late
 from fedpers.errors import UserError
-from fedpers.progress import Reporter
 from fedpers.wire import records
 
 Answer = tuple[Message, RecordDict | None]
@@ -75,7 +75,7 @@ class LocalGrid(SimulatedGrid[RecordDict]):
 
 
 @dataclass(frozen=True)
-class LocalEngine:
+class LocalEngine(OpensGrid):
     """Run the whole federation in this process.
 
     Args:
@@ -95,13 +95,14 @@ class LocalEngine:
         if self.num_threads < 1:
             raise UserError(f"engine.num_threads={self.num_threads} is not possible. Accepted: at least 1")
 
-    def run(self, config: Config, shards: Shards, serve: Callable[[Grid], None], reporter: Reporter) -> None:
-        """Call `serve` with a Grid of the clients that the prepared data has."""
+    @contextmanager
+    def opened(self, config: Config, shards: Shards) -> Iterator[Grid]:
+        """Open a Grid of the clients that the prepared data has."""
         limit_torch_threads()
         run_config = client_app.run_config(config, shards)
         grid = LocalGrid(client_app.app, shards.num_clients, run_config, self.num_threads, self.client_timeout)
         try:
-            serve(grid)
+            yield grid
         except KeyboardInterrupt:
             grid.close(wait=False)
             raise

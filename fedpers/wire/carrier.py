@@ -22,7 +22,8 @@ class BringsStrategy(Protocol):
 class Carrier(Strategy):
     """Samples clients by the run's seed and hands what they sent, in the order of clients, to a server half.
 
-    Between two rounds everything that the server half remembers is `state`.
+    Between two rounds everything that the server half remembers is `state`. Where somebody looks at rounds
+    (`is_looked_at`), `before` is what it was before the last one, and `sent` what clients sent in that.
 
     Args:
         server: The server half.
@@ -34,6 +35,8 @@ class Carrier(Strategy):
         self.server, self.nodes = server, nodes
         self.state = server.init()
         self.diagnostics: dict[str, float] = {}
+        self.is_looked_at = False
+        self.before, self.sent = self.state, dict[int, Sent]()
 
     @property
     def state_type(self) -> type[Any]:
@@ -68,6 +71,8 @@ class Carrier(Strategy):
         self.diagnostics = {}
         if not sent:
             return None, None
+        if self.is_looked_at:
+            self.before, self.sent = self.state, sent
         aggregated = self.server.aggregate(self.state, server_round, sent)
         self.state, self.diagnostics = aggregated.state, aggregated.diagnostics
         return records.to_record(self.state.shared), None

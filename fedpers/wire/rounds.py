@@ -3,7 +3,7 @@
 `start` begins with round 1, always; a run that goes on begins later.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 from flwr.app import ArrayRecord, ConfigRecord
@@ -34,20 +34,18 @@ class Resumable(Protocol):
 
 
 def run_rounds(
-    strategy: Strategy,
-    grid: Grid,
-    arrays: ArrayRecord,
-    rounds: Iterable[int],
-    after_round: Callable[[int, ArrayRecord], None],
-) -> None:
-    """Let a strategy train and evaluate in each of some rounds.
+    strategy: Strategy, grid: Grid, arrays: ArrayRecord, rounds: Iterable[int]
+) -> Iterator[tuple[int, ArrayRecord]]:
+    """Let a strategy train and evaluate in each of some rounds; yield each that has ended.
 
     Args:
         strategy: A Flower strategy.
         grid: Reaches the clients.
         arrays: What all clients are sent first.
         rounds: The rounds' numbers.
-        after_round: Is told of each round that has ended, and what clients would be sent then.
+
+    Yields:
+        The round's number, and what clients would be sent after it.
     """
     training, evaluating = ConfigRecord(), ConfigRecord()
     for number in rounds:
@@ -56,4 +54,4 @@ def run_rounds(
         arrays = arrays if aggregated is None else aggregated
         replies = grid.send_and_receive(strategy.configure_evaluate(number, arrays, evaluating, grid), timeout=TIMEOUT)
         strategy.aggregate_evaluate(number, replies)
-        after_round(number, arrays)
+        yield number, arrays

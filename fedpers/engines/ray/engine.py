@@ -5,7 +5,8 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,18 +17,17 @@ from fedpers.config.keys import Config
 from fedpers.data.shards import Shards
 from fedpers.device import check_reserved
 from fedpers.endings import keeping_signals, within
-from fedpers.engines.grid import check_client_timeout
+from fedpers.engines.grid import OpensGrid, check_client_timeout
 from fedpers.engines.local import limit_torch_threads
 from fedpers.errors import UserError
 from fedpers.guardian import guarded
-from fedpers.progress import Reporter
 
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Ray reads it when it is imported: 0 binds all its services to loopback, whatever the operating system."""
 
 
 @dataclass(frozen=True)
-class RayEngine:
+class RayEngine(OpensGrid):
     """Run clients in Ray actors and the server in this process.
 
     Args:
@@ -62,8 +62,9 @@ class RayEngine:
         if not any(self.resources.values()):
             raise UserError("engine.resources reserves nothing. Accepted: num_cpus or another resource above 0")
 
-    def run(self, config: Config, shards: Shards, serve: Callable[[Grid], None], reporter: Reporter) -> None:
-        """Call `serve` with a Grid of the clients that the prepared data has.
+    @contextmanager
+    def opened(self, config: Config, shards: Shards) -> Iterator[Grid]:
+        """Open a Grid of the clients that the prepared data has.
 
         Raises:
             UserError: there is no such cluster, or it is too small.
@@ -85,7 +86,7 @@ class RayEngine:
             self.start_timeout,
         )
         try:
-            serve(grid)
+            yield grid
         finally:
             grid.close()
 
