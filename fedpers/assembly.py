@@ -21,6 +21,7 @@ from fedpers.data.sources import code_of_data
 from fedpers.device import open_device
 from fedpers.errors import UserError
 from fedpers.faults import Faults
+from fedpers.given import given_to
 from fedpers.models.batch_norm import layer_keys, local_keys
 from fedpers.models.initial import load_weights
 from fedpers.models.staged import Staged
@@ -163,8 +164,14 @@ def check(config: Config, shards: Shards) -> None:
     for model in models:
         _check_batches(model, config, shards)
     _check_federation(config, algorithm, models[0], shards)
-    if getattr(build(config.engine, "engine", plugins=config.plugins), "runs_here", False):
+    engine = build(config.engine, "engine", plugins=config.plugins)
+    if getattr(engine, "runs_here", False):
         open_device(config.device)
+    if (objects := given_to(config)) and not getattr(engine, "takes_objects", True):
+        raise UserError(
+            f"engine={config.choices.get('engine')} cannot be given {', '.join(sorted(objects))}, which is an object "
+            "of this program. Accepted: engine=local or engine=ray, or a class or function in a module of its own"
+        )
     keeps = keeps_state(config)
     if config.checkpoint_every and not keeps:
         raise UserError(

@@ -1,15 +1,13 @@
 """All jobs of a command, from the first check to the comparison."""
 
 import contextlib
-import dataclasses
-import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fedpers import figures, progress
 from fedpers.errors import FederationError, UserError, writing
-from fedpers.jobs import Job
+from fedpers.jobs import Job, claimed
 from fedpers.locks import held
 from fedpers.planning import Plan
 from fedpers.pool import DIED, side_by_side
@@ -27,7 +25,7 @@ def conduct(plan: Plan) -> dict[str, str]:
     """
     for job in plan.jobs:
         job.check()
-    jobs = _claimed(plan.jobs, plan.is_sweep)
+    jobs = claimed(plan.jobs, plan.is_sweep)
     if not plan.is_sweep:
         with _gone_if_empty(jobs[0].folder):
             _run(jobs[0])
@@ -41,26 +39,6 @@ def conduct(plan: Plan) -> dict[str, str]:
         if done:
             _compare(folder, done, members)
     return {name: error for name, error in failures.items() if error}
-
-
-def _claimed(jobs: Sequence[Job], is_sweep: bool) -> list[Job]:
-    """Make the folder that is named by the time, or the next one that is nobody's: others may start in that second."""
-    if not jobs[0].is_named_by_time:
-        return list(jobs)
-    first = jobs[0].folder.parent if is_sweep else jobs[0].folder
-    for number in itertools.count(1):
-        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
-        with writing(f"the run directory {folder}", "Name another one with out=DIR"):
-            try:
-                folder.mkdir(parents=True)
-            except FileExistsError:
-                continue
-        return [_moved(job, folder / job.folder.name if is_sweep else folder) for job in jobs]
-    raise AssertionError("there is always a next number")
-
-
-def _moved(job: Job, folder: Path) -> Job:
-    return dataclasses.replace(job, config=dataclasses.replace(job.config, out=str(folder)))
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """One run of a command: checked, run to its end or on to it, and reported."""
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from fedpers.config.build import build
 from fedpers.config.keys import Config
 from fedpers.data.shards import Shards
 from fedpers.engines.grid import OpensGrid
-from fedpers.errors import UserError
+from fedpers.errors import UserError, writing
 from fedpers.locks import held
 from fedpers.results import Run
 from fedpers.results.writer import RunWriter, check_run_directory
@@ -141,3 +143,23 @@ class Job:
         for remark in progress.remarks(run.summary):
             console.print(remark, markup=False, soft_wrap=True)
         progress.print_paths(console, progress.listing(self.folder))
+
+
+def claimed(jobs: Sequence[Job], is_sweep: bool) -> list[Job]:
+    """Make the folder that is named by the time, or the next one that is nobody's: others may start in that second."""
+    if not jobs[0].is_named_by_time:
+        return list(jobs)
+    first = jobs[0].folder.parent if is_sweep else jobs[0].folder
+    for number in itertools.count(1):
+        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        with writing(f"the run directory {folder}", "Name another one with out=DIR"):
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:
+                continue
+        return [_moved(job, folder / job.folder.name if is_sweep else folder) for job in jobs]
+    raise AssertionError("there is always a next number")
+
+
+def _moved(job: Job, folder: Path) -> Job:
+    return dataclasses.replace(job, config=dataclasses.replace(job.config, out=str(folder)))

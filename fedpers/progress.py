@@ -1,5 +1,6 @@
 """How a run shows itself in a terminal: a progress bar, or one line for each evaluation, and a table at the end."""
 
+import importlib.util
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -69,7 +70,7 @@ class Display(Bar):
         self.console = Console(stderr=True, highlight=False)
         self._title, self._rounds = title, rounds
         self._has_diverged = False
-        if not quiet and self.console.is_terminal:
+        if not quiet and (self.console.is_terminal or _is_notebook(self.console)):
             self._bar = Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
@@ -111,6 +112,11 @@ class Display(Bar):
                 self._bar.update(self._task, accuracy=text)
         elif text:
             self.console.print(f"{self._title}: round {round}/{self._rounds}, {text}", markup=False)
+
+
+def _is_notebook(console: Console) -> bool:
+    """Tell whether a bar can be shown below a notebook's cell."""
+    return console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
 
 
 class PlainTable(Table):

@@ -1,5 +1,6 @@
 """What all figures have in common: sizes, fonts, colours, legends, and how a figure becomes files."""
 
+import io
 import math
 import textwrap
 from collections.abc import Sequence
@@ -61,7 +62,17 @@ def context() -> AbstractContextManager[None]:
 
 def new_figure(width: float = COLUMN, height: float = 2.3) -> Figure:
     """Return an empty figure that belongs to no pyplot window."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return Shown(figsize=(width, height), layout="constrained")
+
+
+class Shown(Figure):
+    """A figure that a notebook shows below its cell, without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        written = io.BytesIO()
+        with context():
+            self.savefig(written, format="png", dpi=150, metadata=_METADATA["png"])
+        return written.getvalue()
 
 
 def new_panels(number: int) -> tuple[Figure, list[Axes]]:

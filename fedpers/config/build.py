@@ -27,6 +27,7 @@ ALLOWED = (
     "fedpers.faults",
     "fedpers.attacks",
     "fedpers.privacy",
+    "fedpers.given",
     "strategies",
     "plots",
 )
@@ -97,7 +98,9 @@ def resolve(path: str, key: str, plugins: Iterable[str] = ()) -> Callable[..., A
         hint = f". {top!r} is a package of fedpers, not {place}: rename that one" if place else ""
         raise UserError(f"{key}={path!r}: there is no module {error.name!r}{hint}") from error
     except AttributeError as error:
-        raise UserError(f"{key}={path!r}: module {module_name!r} has no {name!r}") from error
+        plain = f"module {module_name!r} has no {name!r}"
+        told = plain if str(error).startswith("module ") else str(error)  # by the module itself
+        raise UserError(f"{key}={path!r}: {told}") from error
     if not callable(found):
         raise UserError(f"{key}={path!r} cannot be called")
     if not is_allowed(f"{getattr(found, '__module__', '')}.{name}", plugins):  # it was only imported there

@@ -18,6 +18,7 @@ from fedpers.closure import code_sha256, is_ours
 from fedpers.config.build import resolve
 from fedpers.config.keys import Config, Spec, targets, without_paths
 from fedpers.data.images import Images
+from fedpers.given import is_given
 
 Described = dict[str, Any]
 """A dataset in the manifest of prepared data: its name, hash and normalization."""
@@ -38,7 +39,7 @@ def fingerprint(spec: Spec, plugins: Iterable[str] = ()) -> str | None:
         spec: The dataset's configuration. `root`, if it has one, is the folder or file that it is read from.
         plugins: Additional modules that `_target_` may name.
     """
-    if "_target_" not in spec:
+    if "_target_" not in spec or is_given(spec["_target_"]):
         return None
     if not is_ours(loader := str(spec["_target_"])):
         resolve(loader, "dataset._target_", plugins)
@@ -63,6 +64,8 @@ def fingerprint(spec: Spec, plugins: Iterable[str] = ()) -> str | None:
 def code_of_data(config: Config) -> str | None:
     """Return a hash of the code that prepares a configuration's data; None if they may be others every time."""
     dataset = config.dataset
+    if is_given(dataset.get("_target_")):
+        return None
     if dataset.get("root") is None and not is_ours(str(dataset.get("_target_"))):
         return None
     return code_sha256(targets([dataset, config.partition, config.shift]))

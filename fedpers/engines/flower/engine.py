@@ -70,6 +70,7 @@ class FlowerEngine:
     resources: dict[str, float]
     start_timeout: float
     keeps_state: ClassVar[bool] = False
+    takes_objects: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -20,6 +20,7 @@ from fedpers.endings import keeping_signals, within
 from fedpers.engines.grid import OpensGrid, check_client_timeout
 from fedpers.engines.local import limit_torch_threads
 from fedpers.errors import UserError
+from fedpers.given import given_to
 from fedpers.guardian import guarded
 
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
@@ -76,10 +77,11 @@ class RayEngine(OpensGrid):
             self._connect(config.debug)
         from fedpers.engines.ray.grid import RayGrid
 
+        objects = given_to(config)
         grid = RayGrid(
             client_app.run_config(config, shards),
             shards.sizes.tolist(),
-            lambda *run: self._actor().remote(*run, sys.path, config.debug, self.client_timeout),
+            lambda *run: self._actor().remote(*run, sys.path, config.debug, self.client_timeout, objects),
             self._count_workers(),
             self.retries,
             self.client_timeout,

@@ -4,7 +4,7 @@ import faulthandler
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +13,11 @@ import ray
 from flwr.app import ArrayRecord, Message, RecordDict
 from flwr.app.metadata import Metadata
 
-from fedpers import client_app
+from fedpers import client_app, given
 from fedpers.engines.grid import Caller
 from fedpers.engines.identity import assume_server_identity
 from fedpers.errors import UserError
+from fedpers.given import Given
 from fedpers.wire import records
 from fedpers.wire.packing import share
 
@@ -68,6 +69,7 @@ class RayWorker:
         path: Where the driver finds modules, plugins among them.
         debug: Whether to log what clients raise.
         client_timeout: Seconds that a client may take for an answer; None for as long as it wants.
+        objects: What the configuration names that only the driver's program has.
     """
 
     def __init__(
@@ -77,8 +79,10 @@ class RayWorker:
         path: list[str],
         debug: bool,
         client_timeout: float | None,
+        objects: Mapping[str, Given],
     ) -> None:
         """Make this process able to answer messages."""
+        given.take(objects)
         sys.path += [folder for folder in path if folder not in sys.path]
         assume_server_identity()
         logging.getLogger("flwr").setLevel(logging.DEBUG if debug else logging.ERROR)
