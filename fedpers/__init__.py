@@ -6,9 +6,9 @@ reads the results of many runs as one table; see docs/python.md.
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from fedpers.version import __version__
 
-__all__ = ["FederationError", "Run", "Simulation", "UserError", "load", "simulate"]
+__all__ = ["FederationError", "Run", "Simulation", "UserError", "__version__", "load", "simulate"]
 
 if TYPE_CHECKING:
     from fedpers.errors import FederationError, UserError

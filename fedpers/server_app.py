@@ -16,7 +16,6 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
-import fedpers
 from fedpers import client_app, seeds
 from fedpers.algorithm import Algorithm, Federation
 from fedpers.assembly import build_algorithm, build_faults, build_federation, check
@@ -34,6 +33,7 @@ from fedpers.results import Run, summarize
 from fedpers.results.writer import FAILURE, RunWriter, run_directory
 from fedpers.rows import Diagnostic, Entry, Row, mean_accuracy
 from fedpers.scoring import where_smaller_is_better
+from fedpers.version import __version__
 from fedpers.wire import records
 from fedpers.wire.carrier import BringsStrategy, Carrier, nothing
 from fedpers.wire.evaluation import evaluate_clients
@@ -204,7 +204,7 @@ def flower_strategy(algorithm: Algorithm, federation: Federation, nodes: dict[in
 
 def _manifest(config: Config, shards: Shards) -> dict[str, Any]:
     return {
-        "fedpers": fedpers.__version__,
+        "fedpers": __version__,
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "packages": {name: version(name) for name in _PACKAGES},

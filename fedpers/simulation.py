@@ -4,9 +4,8 @@ Overrides are those of the command line, and so are the numbers, to the bit. Obj
 """
 
 import dataclasses
-import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,43 +13,18 @@ from typing import Any
 import pandas as pd
 import torch
 
-from fedpers import figures, given
-from fedpers.aggregation import Aggregation
-from fedpers.algorithm import Algorithm, ServerState, State
-from fedpers.attacks import Attack
-from fedpers.config.compose import group_choices
+from fedpers import figures
+from fedpers.algorithm import ServerState, State
 from fedpers.config.keys import Config
-from fedpers.data.images import Images
-from fedpers.data.partitions.base import Partition
-from fedpers.data.shift import Shift
 from fedpers.errors import UserError
-from fedpers.faults import Faults
 from fedpers.jobs import Job, claimed
-from fedpers.models.staged import Staged
+from fedpers.objects import INSTEAD, is_object, named, text_of
 from fedpers.planning import plan
-from fedpers.privacy import Privacy
 from fedpers.progress import Display, Silent
 from fedpers.results import Run
 from fedpers.resume import Standing
 from fedpers.rows import Row, mean_accuracy
 from fedpers.server_app import Ended
-
-KINDS: dict[str, type] = {
-    "strategy": Algorithm,
-    "dataset": Images,
-    "partition": Partition,
-    "shift": Shift,
-    "model": Staged,
-    "aggregation": Aggregation,
-    "faults": Faults,
-    "attack": Attack,
-    "privacy": Privacy,
-}
-"""What may be given as an object, by group."""
-
-_FUNCTIONS = ("metrics", "figures")
-_INSTEAD = {"dataset": "digits"}
-"""What is composed while an object is to take its place: without it quickstart's writers would be looked for."""
 
 
 def simulate(*overrides: str, progress: bool = True, config_dir: str | None = None, **values: Any) -> Run:
@@ -157,18 +131,18 @@ class Simulation:
     def __init__(self, *overrides: str, progress: bool = False, config_dir: str | None = None, **values: Any) -> None:
         """Compose and check the configuration."""
         self._progress = progress
-        objects = {key: value for key, value in values.items() if _is_object(key, value)}
-        words = [*overrides, *(f"{key}={_text(values[key])}" for key in values if key not in objects)]
+        objects = {key: value for key, value in values.items() if is_object(key, value)}
+        words = [*overrides, *(f"{key}={text_of(values[key])}" for key in values if key not in objects)]
         for word in words:
             if word.partition("=")[0].partition(".")[0] in objects:
                 raise UserError(f"{word} is not possible beside an object. Accepted: one or the other")
-        named = _named(objects)
+        names = named(objects)
         if not any(word.startswith("resume=") for word in words):
-            words += [f"{key}={name}" for key, name in _INSTEAD.items() if key in objects]
-        elif named.plugins and not any(word.startswith("plugins=") for word in words):
-            words.append(f"plugins=[{','.join(named.plugins)}]")
+            words += [f"{key}={name}" for key, name in INSTEAD.items() if key in objects]
+        elif names.plugins and not any(word.startswith("plugins=") for word in words):
+            words.append(f"plugins=[{','.join(names.plugins)}]")
         (job,) = plan(words, False, config_dir).jobs
-        self._job = dataclasses.replace(job, config=named.put_into(job.config))
+        self._job = dataclasses.replace(job, config=names.put_into(job.config))
         self._job.check()
         self._has_begun = False
 
@@ -244,77 +218,3 @@ def _undisturbed(config: Config) -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         logger.setLevel(level)
-
-
-def _is_object(key: str, value: Any) -> bool:
-    """Tell whether a value is no text that the command line could hold."""
-    if key in _FUNCTIONS:
-        return any(not isinstance(each, str) for each in value)
-    return not isinstance(value, str | bool | int | float | list | tuple | None)
-
-
-def _text(value: Any) -> str:
-    """Return a plain value as the command line has it."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Named:
-    """How a configuration names objects.
-
-    Args:
-        values: What their keys have.
-        choices: What tables call them.
-        plugins: The modules that have to be named for it.
-    """
-
-    values: dict[str, Any]
-    choices: dict[str, str]
-    plugins: list[str]
-
-    def put_into(self, config: Config) -> Config:
-        """Return a configuration with the objects in the place of what it named."""
-        plugins = [*config.plugins, *(each for each in self.plugins if each not in config.plugins)]
-        return dataclasses.replace(config, **self.values, choices=config.choices | self.choices, plugins=plugins)
-
-
-def _named(objects: dict[str, Any]) -> _Named:
-    """Return how a configuration names some objects, by key.
-
-    Raises:
-        UserError: a key takes none.
-    """
-    found = _Named({}, {}, [])
-    for key, thing in objects.items():
-        if key in _FUNCTIONS:
-            found.values[key], needed = _paths(key, thing)
-        elif key in KINDS:
-            found.values[key], needed = given.spec_of(thing, key, KINDS[key], found.plugins)
-            found.choices[key] = _choice(key, thing, found.values[key]["_target_"])
-        else:
-            raise UserError(
-                f"{key}={type(thing).__name__} is not possible. Objects are accepted for {', '.join(KINDS)}, functions "
-                f"for {', '.join(_FUNCTIONS)}"
-            )
-        found.plugins.extend(module for module in needed if module not in found.plugins)
-    return found
-
-
-def _paths(key: str, things: Sequence[str | Callable[..., Any]]) -> tuple[list[str], list[str]]:
-    found, needed = list[str](), list[str]()
-    for thing in things:
-        path, modules = (thing, []) if isinstance(thing, str) else given.path_of(thing, key)
-        found.append(path)
-        needed += modules
-    return found, needed
-
-
-def _choice(group: str, thing: Any, target: str) -> str:
-    """Return what tables call a choice: a dataset's name, that of the YAML file that gives the same, or the class's."""
-    if isinstance(thing, Images):
-        return thing.name
-    for name, path in group_choices(group).items():
-        if f"\n_target_: {target}\n" in f"\n{path.read_text()}\n":
-            return name
-    last = target.rpartition(".")[2]
-    return last.rpartition("_")[0] if given.is_given(target) else last
