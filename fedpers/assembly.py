@@ -22,6 +22,7 @@ from fedpers.device import open_device
 from fedpers.errors import UserError
 from fedpers.faults import Faults
 from fedpers.given import given_to
+from fedpers.learning import Augment, Optimizer, Recipe, Schedule
 from fedpers.models.batch_norm import layer_keys, local_keys
 from fedpers.models.initial import load_weights
 from fedpers.models.staged import Staged
@@ -105,6 +106,15 @@ def build_privacy(config: Config) -> Privacy | None:
     return _optional(config, "privacy", Privacy)
 
 
+def build_recipe(config: Config) -> Recipe:
+    """Build how clients train."""
+    return Recipe(
+        _optional(config, "optimizer", Optimizer),
+        _optional(config, "schedule", Schedule),
+        _optional(config, "augment", Augment),
+    )
+
+
 T = TypeVar("T")
 
 
@@ -148,6 +158,8 @@ def check(config: Config, shards: Shards) -> None:
             "one model"
         )
     _name_what_is_idle(algorithm, config)
+    if (optimizer := build_recipe(config).optimizer) and (idle := optimizer.without_effect(config)):
+        log.warning("%s has no effect with optimizer.name=%s", " and ".join(idle), optimizer.name)
     models = [build_model(config, shards, number) for number in range(len(model_specs(config)))]
     for model in models:
         algorithm.check(model, config)

@@ -17,7 +17,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from fedpers.config.build import build, is_allowed, resolve
-from fedpers.config.keys import Config, targets
+from fedpers.config.identity import targets
+from fedpers.config.keys import Config
 from fedpers.errors import UserError
 
 

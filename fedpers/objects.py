@@ -16,6 +16,7 @@ from fedpers.data.partitions.base import Partition
 from fedpers.data.shift import Shift
 from fedpers.errors import UserError
 from fedpers.faults import Faults
+from fedpers.learning import Augment, Optimizer, Schedule
 from fedpers.models.staged import Staged
 from fedpers.privacy import Privacy
 
@@ -25,6 +26,9 @@ KINDS: dict[str, type] = {
     "partition": Partition,
     "shift": Shift,
     "model": Staged,
+    "optimizer": Optimizer,
+    "schedule": Schedule,
+    "augment": Augment,
     "aggregation": Aggregation,
     "faults": Faults,
     "attack": Attack,

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fedpers.closure import code_sha256
-from fedpers.config.keys import Config, identity, targets
+from fedpers.config.identity import identity, targets
+from fedpers.config.keys import Config
 
 APPS = ("fedpers.client_app", "fedpers.server_app")
 """What runs whatever the configuration names."""

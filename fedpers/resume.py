@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fedpers import checkpoint
-from fedpers.assembly import build_algorithm
-from fedpers.config.keys import Config, identity
+from fedpers.assembly import build_algorithm, build_recipe
+from fedpers.config.identity import identity
+from fedpers.config.keys import Config
 from fedpers.data.shards import Shards
 from fedpers.errors import UserError
 from fedpers.models.initial import weights_sha256
@@ -58,9 +59,14 @@ class Standing:
                 "Accepted: that many or more"
             )
         if config.rounds != run.config.rounds:
-            reason = build_algorithm(run.config).bound_to_rounds(run.config)
-            if reason:
-                found.append(f"rounds was {run.config.rounds} and is {config.rounds}, and {reason}")
+            schedule = build_recipe(run.config).schedule
+            falls = f"schedule={run.config.choices.get('schedule')} depends on how many there are"
+            reasons = [
+                build_algorithm(run.config).bound_to_rounds(run.config),
+                falls if schedule and schedule.is_bound_to_rounds else "",
+            ]
+            if why := " and ".join(filter(None, reasons)):
+                found.append(f"rounds was {run.config.rounds} and is {config.rounds}, and {why}")
         now = {
             "dataset_sha256": shards.manifest["dataset_sha256"],
             "assignment_sha256": shards.manifest["assignment_sha256"],

@@ -1,6 +1,8 @@
 """What one client sees in one round, and what it hands back."""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -9,8 +11,10 @@ import torch
 from fedpers import seeds
 from fedpers.config.keys import Config
 from fedpers.data.shards import ClientData
+from fedpers.learning.optimizers import PREFIX, remembered, remind
+from fedpers.learning.recipe import PLAIN, Recipe
 from fedpers.models.staged import Staged
-from fedpers.training import Objective, Split, cross_entropy, fit, sgd
+from fedpers.training import Objective, Split, cross_entropy, fit
 
 State = dict[str, torch.Tensor]
 """Tensors by name: a model's keys, and extras under a prefix that names their kind ("prototypes/mean")."""
@@ -65,6 +69,9 @@ class Task:
         state: This client's memory after its last successful round; empty at first.
         personal_keys: Keys of the model that stay with the client, by the algorithm or by the BatchNorm policy.
         work: The share of its mini-batches that the client has time for, in whatever it trains by `fit`.
+        recipe: How it trains besides: optimizer, schedule, augmentation.
+        remembered: What its optimizers remember by now, to be kept; `fit` puts it down.
+        fits: How often it has trained, by purpose.
     """
 
     config: Config
@@ -77,6 +84,9 @@ class Task:
     state: State
     personal_keys: frozenset[str]
     work: float = 1.0
+    recipe: Recipe = PLAIN
+    remembered: State = field(default_factory=dict)
+    fits: Counter[str] = field(default_factory=Counter)
 
     def is_personal(self, key: str) -> bool:
         """Tell whether a key of the model stays with the client."""
@@ -96,21 +106,46 @@ class Task:
         purpose: str = "train",
         clip_norm: float | None = None,
     ) -> float:
-        """Train `model` by the run's SGD, on `data` or the training samples; see `fedpers.training.fit`."""
-        config = self.config
+        """Train `model` by the run's optimizer, on `data` or the training samples; see `fedpers.training.fit`.
+
+        Training samples are augmented, others are not.
+        """
+        config, recipe = self.config, self.recipe
         trained = list(self.model.parameters()) if parameters is None else parameters
-        return fit(
+        optimizer = recipe.make(trained, config, self.round)
+        prefix = f"{PREFIX}{purpose}/{self.fits[purpose]}/"
+        self.fits[purpose] += 1
+        if recipe.keeps:
+            remind(optimizer, self.state, prefix)
+        loss = fit(
             self.model,
             self.data.train if data is None else data,
             epochs=config.local_epochs if epochs is None else epochs,
             batch_size=config.batch_size,
-            optimizer=sgd(trained, config.lr, config.momentum, config.weight_decay),
+            optimizer=optimizer,
             generator=self.generator(purpose),
             objective=objective,
             clip_norm=clip_norm,
             mixed=config.precision == "bf16",
             share=self.work,
+            accumulate=config.accumulate,
+            augment=self._augment(purpose) if data is None and recipe.augment else None,
         )
+        if recipe.keeps:
+            self.remembered.update(remembered(optimizer, prefix))
+        return loss
+
+    def _augment(self, purpose: str) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return what becomes of a batch of training images."""
+        assert self.recipe.augment is not None
+        change, stream = self.recipe.augment, self.generator(f"augment {purpose}")
+        black = (-self.data.mean / self.data.std).flatten().to(self.data.device)
+        return lambda images: change(images, black, stream)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the round."""
+        return self.recipe.lr(self.config, self.round)
 
     @cached_property
     def keys(self) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -99,6 +99,8 @@ def fit(
     clip_norm: float | None = None,
     mixed: bool = False,
     share: float = 1.0,
+    accumulate: int = 1,
+    augment: Callable[[Tensor], Tensor] | None = None,
 ) -> float:
     """Train a model in place.
 
@@ -113,6 +115,8 @@ def fit(
         clip_norm: Largest gradient norm, if any.
         mixed: Compute the forward pass in bfloat16 where PyTorch's automatic mixed precision holds that to be safe.
         share: Share of all mini-batches that there is time for; at least one is.
+        accumulate: Batches of an epoch whose gradients are averaged, by samples, before each step.
+        augment: What becomes of a batch's inputs first.
 
     Returns:
         Mean loss over the samples of the last epoch that was begun; 0 when there was nothing to do.
@@ -128,18 +132,28 @@ def fit(
         if not left:
             break
         losses, seen = [], 0
-        for batch in itertools.islice(data.shuffled(batch_size, generator, min_size=min_size), left):
+        found = itertools.islice(data.shuffled(batch_size, generator, min_size=min_size), left)
+        for together in _groups(found, accumulate):
             optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(batch.inputs.device.type, torch.bfloat16) if mixed else nullcontext():
-                loss = objective(model, batch)
-            loss.backward()
+            total = sum(len(batch.labels) for batch in together)
+            for batch in together:
+                if augment is not None:
+                    batch = replace(batch, inputs=augment(batch.inputs))
+                with torch.autocast(batch.inputs.device.type, torch.bfloat16) if mixed else nullcontext():
+                    loss = objective(model, batch)
+                (loss if len(together) == 1 else loss * (len(batch.labels) / total)).backward()
+                losses.append(loss.detach() * len(batch.labels))
             if clip_norm is not None:
                 nn.utils.clip_grad_norm_(parameters, clip_norm)
             optimizer.step()
-            losses.append(loss.detach() * len(batch.labels))
-            seen += len(batch.labels)
+            seen += total
         left -= len(losses)
     return float(torch.stack(losses).sum()) / seen if losses else 0.0
+
+
+def _groups(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
+    while together := list(itertools.islice(batches, size)):
+        yield together
 
 
 def sgd(parameters: Iterable[Tensor], lr: float, momentum: float = 0.0, weight_decay: float = 0.0) -> torch.optim.SGD:

@@ -17,6 +17,7 @@ from fedpers.assembly import (
     build_faults,
     build_model,
     build_privacy,
+    build_recipe,
     model_specs,
     personal_keys,
 )
@@ -80,6 +81,7 @@ class Worker:
         self.config, self.shards, self.device = config, shards, open_device(config.device)
         self.algorithm = algorithm or build_algorithm(config)
         self.faults, self.attack, self.privacy = build_faults(config), build_attack(config), build_privacy(config)
+        self.recipe = build_recipe(config)
         self._attackers = config.attackers(shards.num_clients)
         self.metrics = resolve_metrics(config.metrics, config.plugins)
         models = (build_model(config, shards, number).to(self.device) for number in range(len(model_specs(config))))
@@ -105,6 +107,7 @@ class Worker:
             received=received,
             state=state,
             personal_keys=loadable.personal,
+            recipe=self.recipe,
         )
 
     def loadable(self, client: int) -> Loadable:
@@ -126,6 +129,8 @@ class Worker:
         else:
             update = checked(self.algorithm.train(self.attack.before(task)))
             update = dataclasses.replace(update, send=self.attack.after(task, update.send))
+        if task.remembered:
+            update = dataclasses.replace(update, keep=update.keep | task.remembered)
         return update if work == 1 else dataclasses.replace(update, metrics=update.metrics | {WORK: work})
 
     def score(self, task: Task, shared: State) -> dict[str, float]:

@@ -55,7 +55,7 @@ class APFL(Algorithm):
         v, buffers = second(task)
         alpha = float(task.state[ALPHA]) if ALPHA in task.state else self.alpha
         if self.adaptive:
-            alpha = min(1.0, max(0.0, alpha - task.config.lr * self._slope(task, v, buffers, alpha)))
+            alpha = min(1.0, max(0.0, alpha - task.lr * self._slope(task, v, buffers, alpha)))
 
         def both(model: nn.Module, batch: Batch) -> Tensor:
             mixture = {name: alpha * v[name] + (1 - alpha) * w.detach() for name, w in names.items()}

@@ -13,7 +13,7 @@ It asks for small steps (the paper's Theorem 1: K η of the order of 1/81 of the
 learns, large ones let the control variates grow without bound.
 
 Deviations: the server's step size is 1. Control variates are those of parameters that are shared; they suppose plain
-SGD (`momentum=0`, `weight_decay=0`), which is checked.
+SGD (`momentum=0`, `weight_decay=0`, `accumulate=1`, `optimizer=sgd`), which is checked.
 """
 
 from collections.abc import Mapping
@@ -54,12 +54,16 @@ class Scaffold(Algorithm):
 
     def needs(self, config: Config) -> dict[str, Any]:
         """Return plain SGD."""
-        return {key: 0 for key in ("momentum", "weight_decay") if getattr(config, key)}
+        plain: dict[str, Any] = {"momentum": 0, "weight_decay": 0, "accumulate": 1, "optimizer": {}}
+        return {key: value for key, value in plain.items() if getattr(config, key) != value}
 
     def check(self, model: Staged, config: Config) -> None:
         """Check that clients run plain SGD."""
-        for key in self.needs(config):
-            raise UserError(f"strategy=scaffold with {key}={getattr(config, key)} is not possible. Accepted: 0")
+        for key, value in self.needs(config).items():
+            found, accepted = getattr(config, key), value
+            if key == "optimizer":
+                found, accepted = config.choices.get(key, found), "sgd"
+            raise UserError(f"strategy=scaffold with {key}={found} is not possible. Accepted: {accepted}")
 
     def server(self, federation: Federation) -> Server[Any]:
         """Return the server half."""
@@ -81,7 +85,7 @@ class Scaffold(Algorithm):
             return cross_entropy(model, batch) + inner_product(model, correction)
 
         loss = task.fit(corrected)
-        scale = 1 / (steps * task.config.lr)
+        scale = 1 / (steps * task.lr)
         moved = {name: scale * (start[name] - task.model.get_parameter(name).detach()) for name in names}
         delta = {DELTA + name: moved[name] - c[name] for name in names}
         keep = task.personal() | {CLIENT + name: own[name] + delta[DELTA + name] for name in names}

@@ -74,12 +74,25 @@ CHOICES = {
     ],
     "shift": sorted(group_choices("shift")),
     "model": ["mlp", "cnn_small", "cnn", "mixed"],
+    "optimizer": sorted(group_choices("optimizer")),
+    "schedule": sorted(group_choices("schedule")),
+    "augment": sorted(group_choices("augment")),
     "aggregation": sorted(group_choices("aggregation")),
     "faults": sorted(group_choices("faults")),
     "attack": sorted(group_choices("attack")),
 }
 TOP = (
-    *("seed", "participation", "local_epochs", "batch_size", "lr", "momentum", "weight_decay", "max_update_norm"),
+    *(
+        "seed",
+        "participation",
+        "local_epochs",
+        "batch_size",
+        "accumulate",
+        "lr",
+        "momentum",
+        "weight_decay",
+        "max_update_norm",
+    ),
     *("min_replies", "unseen", "init", "public_samples", "precision", "device", "batch_norm", "eval_every", "metrics"),
     *("finetune_epochs", "splits", "checkpoint_every", "save", "quiet", "rounds"),
 )

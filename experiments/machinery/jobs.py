@@ -13,7 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fedpers.config.keys import Config, identity
+from fedpers.config.identity import identity
+from fedpers.config.keys import Config
 from fedpers.errors import UserError, writing
 from fedpers.pool import DIED, side_by_side
 from fedpers.progress import Bar

@@ -14,7 +14,8 @@ from experiments.machinery.outcome import Outcome, Setting
 from experiments.machinery.study import Arm, Condition, Overrides, Scale, merge
 from experiments.machinery.tuning import Choice
 from fedpers.config.compose import ALL_GROUPS, compose_config, merged
-from fedpers.config.keys import Config, identity
+from fedpers.config.identity import identity
+from fedpers.config.keys import Config
 from fedpers.errors import UserError
 from fedpers.provenance import run_sha256
 from fedpers.results import Run

@@ -28,6 +28,7 @@ ALLOWED = (
     "fedpers.attacks",
     "fedpers.privacy",
     "fedpers.given",
+    "fedpers.learning",
     "strategies",
     "plots",
 )

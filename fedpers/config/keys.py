@@ -2,13 +2,12 @@
 
 Top-level defaults, their meanings and what each key affects are written here and nowhere else; the groups (dataset,
 partition, model, strategy, engine) are plain mappings whose defaults stand in `configs/` and which `build` turns into
-objects. `identity` is what two configurations have in common that give the same data, or the same results.
+objects. `fedpers.config.identity` is what two have in common that give the same.
 """
 
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,7 +17,21 @@ from fedpers.errors import UserError, unknown_name
 Spec = dict[str, Any]
 """One group's configuration: `_target_` and the keyword arguments of what it names."""
 
-GROUPS = ("dataset", "partition", "shift", "model", "strategy", "aggregation", "faults", "attack", "privacy", "engine")
+GROUPS = (
+    "dataset",
+    "partition",
+    "shift",
+    "model",
+    "strategy",
+    "optimizer",
+    "schedule",
+    "augment",
+    "aggregation",
+    "faults",
+    "attack",
+    "privacy",
+    "engine",
+)
 
 PATHS = ("out", "cache", "init")
 """Top-level keys whose value is a path: it is taken as it was typed, whatever characters it has."""
@@ -60,7 +73,10 @@ class Config:
     )
     local_epochs: int = option(1, "epochs that a sampled client trains in a round", affects="result")
     batch_size: int = option(32, "samples in a client's mini-batch; the last batch may be smaller", affects="result")
-    lr: float = option(0.05, "learning rate of the clients' SGD", affects="result")
+    accumulate: int = option(
+        1, "mini-batches whose gradients are added up before clients' weights move", affects="result"
+    )
+    lr: float = option(0.05, "learning rate of the clients' SGD, or of another optimizer", affects="result")
     momentum: float = option(0.0, "momentum of the clients' SGD, fresh in every round", affects="result")
     weight_decay: float = option(0.0, "weight decay of the clients' SGD", affects="result")
     max_update_norm: float | None = option(
@@ -147,6 +163,9 @@ class Config:
     shift: Spec = option({}, "what else makes a client's samples its own", affects="data")
     model: Spec = option({}, "the network, as a list of stages", affects="result")
     strategy: Spec = option({}, "the algorithm", affects="result")
+    optimizer: Spec = option({}, "what moves clients' weights", affects="result")
+    schedule: Spec = option({}, "the learning rate over rounds", affects="result")
+    augment: Spec = option({}, "what becomes of training images before they are learnt from", affects="result")
     aggregation: Spec = option({}, "how the server averages what clients send of weights", affects="result")
     faults: Spec = option({}, "what goes wrong on purpose: clients away, slow, failing", affects="result")
     attack: Spec = option({}, "clients that poison what they send", affects="result")
@@ -158,7 +177,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check every scalar key; the groups are checked when they are built."""
-        for key in ("rounds", "batch_size", "local_epochs", "min_replies"):
+        for key in ("rounds", "batch_size", "local_epochs", "accumulate", "min_replies"):
             self._require(key, getattr(self, key) >= 1, "a whole number of at least 1")
         for key in ("seed", "finetune_epochs", "eval_every", "public_samples"):
             self._require(key, getattr(self, key) >= 0, "a whole number of at least 0")
@@ -247,48 +266,3 @@ class Config:
             if key not in known:
                 raise unknown_name("key", key, known)
         return cls(**values)
-
-
-def identity(config: Config | Mapping[str, Any], up_to: Literal["data", "result"] = "result") -> dict[str, Any]:
-    """Return the part of a configuration that determines the prepared data, or all numbers of a run.
-
-    Whoever asks whether something was made by the same configuration (prepared data, a finished run, a curve, a
-    checkpoint) compares this and nothing else. It is made of names and plain values only, so it can be written as JSON.
-
-    - `_target_`, at any depth, counts by the last of its names: where a class lies may change. Two classes of one name
-      are told apart by their code, see `fedpers.closure`.
-    - A key that is absent counts as its default: a file from before there was one says the same as one from after.
-
-    Args:
-        config: A configuration, or what a run's `config.json` holds.
-        up_to: "data": keys that affect the prepared data. "result": those, and the keys that affect results.
-    """
-    values = vars(config) if isinstance(config, Config) else config
-    counting = ("data",) if up_to == "data" else ("data", "result")
-    return {
-        key.name: without_paths(values[key.name] if key.name in values else _default(key))
-        for key in dataclasses.fields(Config)
-        if key.metadata["affects"] in counting
-    }
-
-
-def without_paths(value: Any) -> Any:
-    """Return plain values in which every `_target_`, at any depth, is the last of its names."""
-    if isinstance(value, Mapping):
-        return {
-            key: str(item).rpartition(".")[2] if key == "_target_" else without_paths(item)
-            for key, item in value.items()
-        }
-    return [without_paths(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def targets(value: Any) -> list[str]:
-    """Return every `_target_` in plain values, at any depth, in the order of the alphabet."""
-    if isinstance(value, Mapping):
-        own = [str(value["_target_"])] if "_target_" in value else []
-        return sorted({*own, *targets(list(value.values()))})
-    return sorted({path for item in value for path in targets(item)}) if isinstance(value, list | tuple) else []
-
-
-def _default(key: dataclasses.Field[Any]) -> Any:
-    return key.default if key.default_factory is dataclasses.MISSING else key.default_factory()

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from fedpers.closure import code_sha256
 from fedpers.config.build import build
-from fedpers.config.keys import Config, identity, targets
+from fedpers.config.identity import identity, targets
+from fedpers.config.keys import Config
 from fedpers.data.division import Assignment, assignment_sha256, divide
 from fedpers.data.images import CHUNK, Images, Pixels
 from fedpers.data.partitions.base import Indices, Partition

@@ -16,7 +16,8 @@ from typing import Any
 
 from fedpers.closure import code_sha256, is_ours
 from fedpers.config.build import resolve
-from fedpers.config.keys import Config, Spec, targets, without_paths
+from fedpers.config.identity import targets, without_paths
+from fedpers.config.keys import Config, Spec
 from fedpers.data.images import Images
 from fedpers.given import is_given
 

@@ -10,7 +10,8 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fedpers.config.keys import Config, identity
+from fedpers.config.identity import identity
+from fedpers.config.keys import Config
 from fedpers.errors import UserError, unknown_name
 from fedpers.results.reading import read_object
 from fedpers.results.sweeps import read_listing
@@ -52,7 +53,7 @@ class Run:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What of the configuration determines the results: `fedpers.config.keys.identity`."""
+        """What of the configuration determines the results: `fedpers.config.identity.identity`."""
         return identity(self.config)
 
     @cached_property

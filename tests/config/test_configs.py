@@ -20,7 +20,10 @@ SHAPES = {"digits": (1, 8, 8)}
 SHAPES |= dict.fromkeys(("fashion_mnist", "femnist", "glyphs"), (1, 28, 28))
 SHAPES |= dict.fromkeys(("cifar10", "cifar100", "cinic10"), (3, 32, 32))
 
-NOTHING = {("aggregation", "mean"), ("faults", "none"), ("attack", "none"), ("privacy", "none")}
+NOTHING = {
+    *(("optimizer", "sgd"), ("schedule", "constant"), ("augment", "none")),
+    *(("aggregation", "mean"), ("faults", "none"), ("attack", "none"), ("privacy", "none")),
+}
 """Choices of which nothing is built."""
 
 

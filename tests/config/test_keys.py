@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from fedpers.config.compose import compose_config
-from fedpers.config.keys import GROUPS, Config, identity, targets
+from fedpers.config.identity import identity, targets
+from fedpers.config.keys import GROUPS, Config
 from fedpers.errors import UserError
 
 NAN, INF = float("nan"), float("inf")
@@ -27,6 +28,7 @@ OTHER: dict[str, Any] = {
     "participation": 0.5,
     "local_epochs": 2,
     "batch_size": 1,
+    "accumulate": 2,
     "lr": 1.0,
     "momentum": 0.5,
     "weight_decay": 0.5,
@@ -204,7 +206,7 @@ def test_json_does_not_depend_on_the_order_of_keys() -> None:
 
 def test_unknown_key_names_the_nearest() -> None:
     with pytest.raises(
-        UserError, match=r"unknown key 'round'\. Did you mean 'rounds'\? Accepted: aggregation, attack, "
+        UserError, match=r"unknown key 'round'\. Did you mean 'rounds'\? Accepted: accumulate, aggregation, "
     ):
         Config.from_dict({"round": 3})
 

@@ -19,7 +19,8 @@ from experiments.machinery.jobs import Job
 from fedpers import results
 from fedpers.config.build import build
 from fedpers.config.compose import compose_config
-from fedpers.config.keys import Config, identity
+from fedpers.config.identity import identity
+from fedpers.config.keys import Config
 from fedpers.figures import draw
 from fedpers.provenance import run_sha256
 from fedpers.results import Run, summarize

@@ -14,7 +14,8 @@ from experiments.machinery.scales import DIGITS
 from experiments.machinery.study import Arm, Condition, Scale, merge
 from fedpers.config.build import build
 from fedpers.config.compose import compose_config
-from fedpers.config.keys import Config, identity
+from fedpers.config.identity import identity
+from fedpers.config.keys import Config
 from fedpers.errors import UserError
 
 QUICK = [name for name in NAMES if name not in ("comparison", "convergence", "fine_tuning")]
