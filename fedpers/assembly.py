@@ -22,8 +22,9 @@ from fedpers.device import open_device
 from fedpers.errors import UserError
 from fedpers.faults import Faults
 from fedpers.given import given_to
-from fedpers.learning import Augment, Optimizer, Recipe, Schedule
+from fedpers.learning import Augment, EarlyStop, Optimizer, Recipe, Schedule
 from fedpers.models.batch_norm import layer_keys, local_keys
+from fedpers.models.dropout import drawing_from, with_own_streams
 from fedpers.models.initial import load_weights
 from fedpers.models.staged import Staged
 from fedpers.privacy import Privacy
@@ -75,6 +76,7 @@ def build_model(config: Config, shards: Shards, client: int = 0) -> Staged:
             shape=shards.shape,
             num_classes=shards.num_classes,
         )
+    with_own_streams(model)
     if config.init:
         load_weights(model, config.init)
     return model.to(memory_format=torch.channels_last)
@@ -113,6 +115,11 @@ def build_recipe(config: Config) -> Recipe:
         _optional(config, "schedule", Schedule),
         _optional(config, "augment", Augment),
     )
+
+
+def build_early_stop(config: Config) -> EarlyStop | None:
+    """Build what ends a run early; None where nothing does."""
+    return _optional(config, "early_stop", EarlyStop)
 
 
 T = TypeVar("T")
@@ -190,6 +197,11 @@ def check(config: Config, shards: Shards) -> None:
             f"checkpoint_every={config.checkpoint_every} is not possible with engine={config.choices.get('engine')}, "
             "whose clients keep their memory to themselves. Accepted: null, or engine=local or engine=ray"
         )
+    if build_early_stop(config) and not (config.eval_every and config.splits[1]):
+        raise UserError(
+            f"early_stop={config.choices.get('early_stop')} sees no validation accuracy with eval_every="
+            f"{config.eval_every} splits={config.splits}. Accepted: eval_every of at least 1, and a validation split"
+        )
     check_metrics(config.metrics, config.plugins, shards.num_classes)
     for number, path in enumerate(config.figures):
         resolve(path, f"figures[{number}]", config.plugins)
@@ -204,7 +216,8 @@ def _check_batches(model: Staged, config: Config, shards: Shards) -> None:
     if (config.batch_size > 1 and sizes.min() > 1) or not layer_keys(model):
         return
     try:
-        copy.deepcopy(model).train()(torch.zeros(1, *shards.shape))
+        with drawing_from(torch.Generator()):
+            copy.deepcopy(model).train()(torch.zeros(1, *shards.shape))
     except ValueError as error:
         where = "batch_size=1" if config.batch_size == 1 else f"client {int(sizes.argmin())} with one training sample"
         raise UserError(

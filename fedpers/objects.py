@@ -16,7 +16,7 @@ from fedpers.data.partitions.base import Partition
 from fedpers.data.shift import Shift
 from fedpers.errors import UserError
 from fedpers.faults import Faults
-from fedpers.learning import Augment, Optimizer, Schedule
+from fedpers.learning import Augment, EarlyStop, Optimizer, Schedule
 from fedpers.models.staged import Staged
 from fedpers.privacy import Privacy
 
@@ -29,6 +29,7 @@ KINDS: dict[str, type] = {
     "optimizer": Optimizer,
     "schedule": Schedule,
     "augment": Augment,
+    "early_stop": EarlyStop,
     "aggregation": Aggregation,
     "faults": Faults,
     "attack": Attack,

@@ -199,8 +199,10 @@ def _mean(figures: dict[str, Any], name: str) -> str:
 
 
 def remarks(summary: Mapping[str, Any]) -> list[str]:
-    """Return in words what simulated faults have done, which rounds were skipped, and what privacy is left."""
+    """Return in words why a run ended early, what faults have done, which rounds were skipped, what privacy is left."""
     found, faults = [], summary.get("faults")
+    if early := summary.get("ended_early"):
+        found.append(f"Ended after round {early['round']} of {early['of']}: validation accuracy had stopped to rise")
     if faults:
         counts = {words: faults[name] for name, words in _FAULTS.items() if faults[name]}
         told = ", ".join(f"{count} {words}" for words, count in counts.items()) or "none"

@@ -27,9 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         if options.help:
-            from fedpers.config.help import help_text
+            from fedpers.config.help import help_about, help_text
 
-            sys.stdout.write(help_text(options.config_dir) + "\n")
+            words, folder = options.words, options.config_dir
+            sys.stdout.write((help_about(words, folder) if words else help_text(folder)) + "\n")
             return OK
         from fedpers.conduct import conduct
         from fedpers.planning import plan

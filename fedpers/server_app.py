@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from logging import INFO
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from flwr.supercore import log
 
 from fedpers import client_app, seeds
 from fedpers.algorithm import Algorithm, Federation
-from fedpers.assembly import build_algorithm, build_faults, build_federation, check
+from fedpers.assembly import build_algorithm, build_early_stop, build_faults, build_federation, check
 from fedpers.checkpoint import Checkpoints, Snapshot
 from fedpers.config.keys import Config
 from fedpers.data.shards import CLIENTS, Shards
@@ -29,7 +30,7 @@ from fedpers.models.initial import weights_sha256
 from fedpers.privacy.accounting import EPSILON, Accountant
 from fedpers.progress import Reporter, Silent
 from fedpers.provenance import provenance
-from fedpers.results import Run, summarize
+from fedpers.results import Run, read_round, summarize
 from fedpers.results.writer import FAILURE, RunWriter, run_directory
 from fedpers.rows import Diagnostic, Entry, Row, mean_accuracy
 from fedpers.scoring import where_smaller_is_better
@@ -91,6 +92,7 @@ class Ended:
         rows: Scores of all clients; none where the round was not evaluated.
         entries: The messages of the round.
         diagnostics: What clients and server reported.
+        is_last: Whether the run ends with it.
         carrier: The strategy, if it carries a server half of fedpers.
         grid: Reaches the clients.
     """
@@ -99,6 +101,7 @@ class Ended:
     rows: list[Row]
     entries: list[Entry]
     diagnostics: list[Diagnostic]
+    is_last: bool
     carrier: Carrier | None
     grid: Grid
 
@@ -149,6 +152,7 @@ def rounds(
     ledger = Ledger(unreliable or grid, nodes, Gate(algorithm, federation) if gated else None, config.min_replies)
     export = Export(writer.folder, config, shards, federation, nodes, grid)
     accountant = _accountant(config, federation)
+    early_stop = build_early_stop(config)
     unseen, attackers = config.unseen_clients(shards.num_clients), config.attackers(shards.num_clients)
 
     def after_round(round: int, arrays: ArrayRecord) -> Ended:
@@ -159,7 +163,10 @@ def rounds(
             rows = evaluate_clients(ledger, round, arrays, nodes, own, books.trained)
             entries = entries + ledger.take().entries
         accuracy = mean_accuracy(without(rows, unseen), "val")
-        export.after_round(round, arrays, own, accuracy)
+        if accuracy is not None:
+            accuracies.append(accuracy)
+        is_last = round == config.rounds or bool(rows and early_stop and early_stop.is_due(accuracies))
+        export.after_round(round, arrays, own, accuracy, is_last=is_last)
         if unreliable:
             diagnostics = [*diagnostics, Diagnostic(round, seeds.SERVER, WAITED, unreliable.time)]
         if accountant:
@@ -172,14 +179,28 @@ def rounds(
         writer.write_round(round, rows, entries, diagnostics)
         keeper.round_done(round, arrays)
         reporter.round_done(round, without(rows, unseen | attackers), entries)
-        return Ended(round, rows, entries, diagnostics, carrier, grid)
+        return Ended(round, rows, entries, diagnostics, is_last, carrier, grid)
 
     first = goes_on_from.round + 1 if goes_on_from else 1
+    accuracies = _measured(writer.folder, first - 1, unseen) if early_stop else []
+    last = first - 1 if early_stop and early_stop.is_due(accuracies) else config.rounds
     with keeper:
-        for number, arrays in run_rounds(strategy, ledger, begin, range(first, config.rounds + 1)):
-            yield after_round(number, arrays)
-    summary = summarize(Run(writer.folder))
+        for number, arrays in run_rounds(strategy, ledger, begin, range(first, last + 1)):
+            ended = after_round(number, arrays)
+            yield ended
+            if ended.is_last:
+                last = number
+                break
+    early = {"ended_early": {"round": last, "of": config.rounds}} if last < config.rounds else {}
+    summary = summarize(Run(writer.folder)) | early
     writer.write_json("summary.json", {**summary, "seconds": time.perf_counter() - start})
+
+
+def _measured(folder: Path, rounds: int, unseen: frozenset[int]) -> list[float]:
+    """Return the mean validation accuracies of so many rounds that have been written, of those that were scored."""
+    found = (read_round(folder, round) for round in range(1, rounds + 1))
+    means = (mean_accuracy(without(each[0], unseen), "val") for each in found if each)
+    return [mean for mean in means if mean is not None]
 
 
 def without(rows: list[Row], clients: frozenset[int]) -> list[Row]:

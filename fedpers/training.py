@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedpers.device import to_device
+from fedpers.models.dropout import beside, drawing_from
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def fit(
         epochs: Passes over `data`, each in a new random order.
         batch_size: Samples in a batch.
         optimizer: Holds the parameters that are trained.
-        generator: Source of the batch order.
+        generator: Source of the batch order; dropout draws from a stream beside it.
         objective: Loss of a batch.
         clip_norm: Largest gradient norm, if any.
         mixed: Compute the forward pass in bfloat16 where PyTorch's automatic mixed precision holds that to be safe.
@@ -128,27 +129,41 @@ def fit(
     losses: list[Tensor] = []
     seen, batches = 0, len(_parts(torch.empty(len(data)), batch_size, min_size))
     left = max(1, math.ceil(share * epochs * batches - 1e-9))
-    for _ in range(epochs):
-        if not left:
-            break
-        losses, seen = [], 0
-        found = itertools.islice(data.shuffled(batch_size, generator, min_size=min_size), left)
-        for together in _groups(found, accumulate):
-            optimizer.zero_grad(set_to_none=True)
-            total = sum(len(batch.labels) for batch in together)
-            for batch in together:
-                if augment is not None:
-                    batch = replace(batch, inputs=augment(batch.inputs))
-                with torch.autocast(batch.inputs.device.type, torch.bfloat16) if mixed else nullcontext():
-                    loss = objective(model, batch)
-                (loss if len(together) == 1 else loss * (len(batch.labels) / total)).backward()
-                losses.append(loss.detach() * len(batch.labels))
-            if clip_norm is not None:
-                nn.utils.clip_grad_norm_(parameters, clip_norm)
-            optimizer.step()
-            seen += total
-        left -= len(losses)
+    with drawing_from(beside(generator)):
+        for _ in range(epochs):
+            if not left:
+                break
+            losses, seen = [], 0
+            found = itertools.islice(data.shuffled(batch_size, generator, min_size=min_size), left)
+            for together in _groups(found, accumulate):
+                optimizer.zero_grad(set_to_none=True)
+                total = sum(len(batch.labels) for batch in together)
+                for batch in together:
+                    loss = _backward(model, batch, objective, len(batch.labels) / total, mixed, augment)
+                    losses.append(loss * len(batch.labels))
+                if clip_norm is not None:
+                    nn.utils.clip_grad_norm_(parameters, clip_norm)
+                optimizer.step()
+                seen += total
+            left -= len(losses)
     return float(torch.stack(losses).sum()) / seen if losses else 0.0
+
+
+def _backward(
+    model: nn.Module,
+    batch: Batch,
+    objective: Objective,
+    weight: float,
+    mixed: bool,
+    augment: Callable[[Tensor], Tensor] | None,
+) -> Tensor:
+    """Add a batch's gradients, weighted, to those that there are, and return its loss."""
+    if augment is not None:
+        batch = replace(batch, inputs=augment(batch.inputs))
+    with torch.autocast(batch.inputs.device.type, torch.bfloat16) if mixed else nullcontext():
+        loss = objective(model, batch)
+    (loss if weight == 1 else loss * weight).backward()
+    return loss.detach()
 
 
 def _groups(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:

@@ -227,6 +227,40 @@ def test_help_names_every_choice_and_key(cli) -> None:
     assert all(line.split("  ")[-1].strip() for line in out.splitlines() if line.startswith("  "))
 
 
+ASKED = {
+    "strategy": ("Group strategy", "  strategy=fedper: ", "strategy.personal=[head]"),
+    "strategy=fedper": ("  strategy=fedper: ", "strategy.personal=[head]"),
+    "fedper": ("  strategy=fedper: ", "strategy.personal=[head]"),
+    "strategy.personal": ("  strategy=fedper: ", "strategy.personal=[head]", "  strategy=fedrep: "),
+    "none": ("  shift=none: ", "  faults=none: "),
+    "lr": ("  lr=0.05 ",),
+}
+
+
+@pytest.mark.parametrize("topic", ASKED)
+def test_help_of_one_thing_is_of_that_alone(topic: str, cli) -> None:
+    code, out, _ = cli("--help", topic)
+    assert code == 0
+    assert all(text in out for text in ASKED[topic])
+    assert "participation=1.0" not in out
+    assert ("strategy=fedavg: " in out) == (topic == "strategy")
+    assert ("seed=0" in out) is False
+
+
+@pytest.mark.parametrize(
+    ("topic", "message"),
+    [
+        ("strateg", "unknown group, choice or key 'strateg'. Did you mean 'strategy'?"),
+        ("strategy=fedpre", "unknown strategy 'fedpre'. Did you mean 'fedrep'?"),
+        ("strategy.persnal", "unknown key of group strategy 'persnal'. Did you mean 'personal'?"),
+    ],
+)
+def test_help_of_nothing_names_the_nearest(topic: str, message: str, cli) -> None:
+    code, _, err = cli("--help", topic)
+    assert code == 2
+    assert message in err
+
+
 @pytest.mark.parametrize(
     "engine",
     ["engine=local", *(pytest.param(f"engine={name}", marks=pytest.mark.slow) for name in ("ray", "flower"))],

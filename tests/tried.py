@@ -77,6 +77,7 @@ CHOICES = {
     "optimizer": sorted(group_choices("optimizer")),
     "schedule": sorted(group_choices("schedule")),
     "augment": sorted(group_choices("augment")),
+    "early_stop": sorted(group_choices("early_stop")),
     "aggregation": sorted(group_choices("aggregation")),
     "faults": sorted(group_choices("faults")),
     "attack": sorted(group_choices("attack")),

@@ -26,6 +26,7 @@ GROUPS = (
     "optimizer",
     "schedule",
     "augment",
+    "early_stop",
     "aggregation",
     "faults",
     "attack",
@@ -166,6 +167,7 @@ class Config:
     optimizer: Spec = option({}, "what moves clients' weights", affects="result")
     schedule: Spec = option({}, "the learning rate over rounds", affects="result")
     augment: Spec = option({}, "what becomes of training images before they are learnt from", affects="result")
+    early_stop: Spec = option({}, "when a run ends before its last round", affects="result")
     aggregation: Spec = option({}, "how the server averages what clients send of weights", affects="result")
     faults: Spec = option({}, "what goes wrong on purpose: clients away, slow, failing", affects="result")
     attack: Spec = option({}, "clients that poison what they send", affects="result")

@@ -1,8 +1,9 @@
-"""How clients learn besides plain SGD: optimizers, schedules of their learning rate, augmented batches."""
+"""How clients learn besides plain SGD: optimizers, schedules, augmented batches; and when that is enough."""
 
 from fedpers.learning.augment import Augment
+from fedpers.learning.early_stop import EarlyStop
 from fedpers.learning.optimizers import Optimizer
 from fedpers.learning.recipe import Recipe
 from fedpers.learning.schedules import Schedule
 
-__all__ = ["Augment", "Optimizer", "Recipe", "Schedule"]
+__all__ = ["Augment", "EarlyStop", "Optimizer", "Recipe", "Schedule"]

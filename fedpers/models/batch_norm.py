@@ -39,7 +39,9 @@ def reestimate_statistics(model: nn.Module, data: Split, batch_size: int) -> Non
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # a cumulative average
-    model.train()
+    model.eval()
+    for layer in layers:
+        layer.train()
     for batch in data.in_order(batch_size, min_size=2):
         model(batch.inputs)
     for layer, momentum in zip(layers, momenta, strict=True):

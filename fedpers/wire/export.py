@@ -67,7 +67,13 @@ class Export:
         return self._federation.model()
 
     def after_round(
-        self, round: int, arrays: ArrayRecord, own: Callable[[int], State], val_accuracy: float | None
+        self,
+        round: int,
+        arrays: ArrayRecord,
+        own: Callable[[int], State],
+        val_accuracy: float | None,
+        *,
+        is_last: bool,
     ) -> None:
         """Write the models if this is the round for it.
 
@@ -76,11 +82,12 @@ class Export:
             arrays: What all clients would be sent next.
             own: Tells what a client alone is sent to be scored with.
             val_accuracy: The mean validation accuracy over clients, if they were scored.
+            is_last: Whether the run ends with this round.
 
         Raises:
             UserError: the disk is full, or the folder cannot be written.
         """
-        is_due = self.what == "last" and round == self._config.rounds
+        is_due = self.what == "last" and is_last
         if self.what == "best" and val_accuracy is not None and val_accuracy > self._best:
             self._best, is_due = val_accuracy, True
         if is_due:

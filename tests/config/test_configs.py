@@ -21,7 +21,7 @@ SHAPES |= dict.fromkeys(("fashion_mnist", "femnist", "glyphs"), (1, 28, 28))
 SHAPES |= dict.fromkeys(("cifar10", "cifar100", "cinic10"), (3, 32, 32))
 
 NOTHING = {
-    *(("optimizer", "sgd"), ("schedule", "constant"), ("augment", "none")),
+    *(("optimizer", "sgd"), ("schedule", "constant"), ("augment", "none"), ("early_stop", "none")),
     *(("aggregation", "mean"), ("faults", "none"), ("attack", "none"), ("privacy", "none")),
 }
 """Choices of which nothing is built."""
