@@ -1,37 +1,39 @@
-"""Any folder of images with a folder for each class, as `torchvision.datasets.ImageFolder` has it."""
+"""Any folder of images: a folder for each class, in folders for each client if there are such, or a table that says."""
 
-import logging
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from fedpers.data import files
 from fedpers.data.gathering import Gathering
 from fedpers.data.images import Images
+from fedpers.data.layouts import by_layout, labelled, levels, looks_like_an_image, read_table, say_skipped
 from fedpers.errors import UserError
 
-log = logging.getLogger(__name__)
-
-_NO_PICTURES = ("EPS", "HDF5", "MPEG", "PDF", "WMF", "GRIB", "BUFR")
-"""What Pillow knows by name and cannot draw by itself."""
+PLAIN = "class/image"
+"""The layout of torchvision's ImageFolder."""
 
 
 def image_folder(
     root: str,
     *,
+    layout: str,
+    table: str | None,
     parts: tuple[str, ...],
     channels: int | None,
     size: tuple[int, ...] | None,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
 ) -> Images:
-    """Load ROOT/PART/CLASS/IMAGE of every part, or ROOT/CLASS/IMAGE; the classes are numbered in their names' order.
+    """Load the images of a folder; the classes are numbered in their names' order, the owners too.
 
     Args:
         root: The folder.
+        layout: What the folders in it stand for, from the outside in: `class/image`, `client/class/image`,
+            `client/split/class/image`, or any other order of these. Where there are clients, each owns its images
+            (partition=natural). What is below the last of them counts as being in it. Splits are put together.
+        table: A CSV file in ROOT, instead of a layout, with columns `path`, `label` and, if it is known, `client`.
         parts: Folders that hold the same classes each, e.g. `[train, test]`; none for the classes themselves.
         channels: 1 or 3: what images are converted to; None: as they are.
         size: Height and width that images are scaled to; None: as they are.
@@ -45,6 +47,14 @@ def image_folder(
     gathering = Gathering(
         folder.resolve().name, channels, size, resize=True, hint="dataset.size=[HEIGHT,WIDTH] makes them equal"
     )
+    if table is not None or layout != PLAIN:
+        if parts or (table is not None and layout != PLAIN):
+            both = "parts" if parts else "layout"
+            raise UserError(f"dataset.{both} is not possible beside dataset.{'layout' if table is None else 'table'}")
+        if not folder.is_dir():
+            raise files.missing(folder.resolve().name, folder, (table or layout,), downloadable=False)
+        named = read_table(folder, table) if table else by_layout(folder, levels(layout))
+        return labelled(folder.resolve().name, named, gathering, mean, std)
     return read(folder.resolve().name, [folder / part for part in parts] or [folder], gathering, mean, std)[0]
 
 
@@ -83,9 +93,7 @@ def read(
             for path in found:
                 gathering.add(path, str(path))
             labels += [label] * len(found)
-    if skipped:
-        names = ", ".join(sorted({path.name for path in skipped})[:3])
-        log.warning("%d files were skipped, hidden or no images by their names: %s, ...", len(skipped), names)
+    say_skipped(skipped)
     pixels, numbers = gathering.pixels(), np.array(labels, np.int64)
     return Images(name, pixels, numbers, len(classes), mean, std, classes=tuple(classes)), classes
 
@@ -101,13 +109,5 @@ def _images_in(folder: Path) -> tuple[list[Path], list[Path]]:
     images: list[Path] = []
     others: list[Path] = []
     for path in sorted(each for each in folder.rglob("*") if each.is_file()):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        (others if hidden or path.suffix.lower() not in _extensions() else images).append(path)
+        (images if looks_like_an_image(path, folder) else others).append(path)
     return images, others
-
-
-@lru_cache(maxsize=1)
-def _extensions() -> frozenset[str]:
-    """Return the ends of names of all files that Pillow opens as pictures of points."""
-    known = Image.registered_extensions()
-    return frozenset(end for end, kind in known.items() if kind in Image.OPEN and kind not in _NO_PICTURES)
