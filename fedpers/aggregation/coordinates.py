@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import trim_mean
 from torch import Tensor
 
 from fedpers.aggregation.base import Aggregation
@@ -43,6 +42,8 @@ class TrimmedMean(Aggregation):
 
     def combine(self, states: Sequence[State], weights: Sequence[float] | None, start: Mapping[str, Tensor]) -> State:
         """Return the trimmed means."""
+        from scipy.stats import trim_mean  # late: it takes half a second
+
         return each_number(states, lambda values: trim_mean(values, self.trim, axis=0))
 
 

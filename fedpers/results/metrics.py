@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 Values = NDArray[np.float64]
 
@@ -114,6 +113,8 @@ def benefit(accuracy: ArrayLike, reference: ArrayLike) -> dict[str, float]:
 
 def confidence_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """Return Student's interval for the mean; a single value gives infinite bounds."""
+    from scipy import stats  # late: it takes half a second
+
     array = _values(values)
     if len(array) < 2:
         return -math.inf, math.inf
