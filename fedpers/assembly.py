@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 import torch
+from torch import nn
 
 from fedpers import seeds
 from fedpers.aggregation import Aggregation
@@ -27,6 +28,7 @@ from fedpers.models.batch_norm import layer_keys, local_keys
 from fedpers.models.dropout import drawing_from, with_own_streams
 from fedpers.models.initial import load_weights
 from fedpers.models.staged import Staged
+from fedpers.models.wrapped import as_stages
 from fedpers.privacy import Privacy
 from fedpers.scoring import check_metrics
 
@@ -68,14 +70,9 @@ def build_model(config: Config, shards: Shards, client: int = 0) -> Staged:
     """Build a client's model with the initial weights that all clients of its architecture share."""
     specs = model_specs(config)
     with _building, seeds.seeded_initialization(config.seed, "model"):
-        model: Staged = build(
-            specs[client % len(specs)],
-            "model",
-            plugins=config.plugins,
-            returns=Staged,
-            shape=shards.shape,
-            num_classes=shards.num_classes,
-        )
+        spec, known = specs[client % len(specs)], {"shape": shards.shape, "num_classes": shards.num_classes}
+        made: nn.Module = build(spec, "model", plugins=config.plugins, returns=nn.Module, **known)
+    model = as_stages(made)
     with_own_streams(model)
     if config.init:
         load_weights(model, config.init)

@@ -8,6 +8,7 @@ a cell that has not changed gives the same name, and runs of two versions are to
 Threads of this process find what was registered, Ray's workers are sent it, and no file ever holds it.
 """
 
+import copy
 import functools
 import hashlib
 import importlib.util
@@ -16,10 +17,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+from torch import nn
+
 from fedpers.config.build import build, is_allowed, resolve
 from fedpers.config.identity import targets
 from fedpers.config.keys import Config
 from fedpers.errors import UserError
+from fedpers.state import sha256, to_bytes
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Given:
 
     def target(self, name: str) -> Callable[..., Any]:
         """Return a function that `fedpers.config.build` can call, as if it were defined here under this name."""
-        make: Callable[..., Any] = self.thing if self.is_maker else lambda: self.thing
+        make: Callable[..., Any] = self.thing if self.is_maker else self._give
 
         @functools.wraps(make)  # with its signature and all that it says of itself
         def found(*values: Any, **arguments: Any) -> Any:
@@ -44,6 +48,10 @@ class Given:
 
         found.__module__, found.__name__ = __name__, name
         return found
+
+    def _give(self) -> Any:
+        """Return the object: of a model, which is trained in place, a copy each time."""
+        return copy.deepcopy(self.thing) if isinstance(self.thing, nn.Module) else self.thing
 
 
 _known: dict[str, Given] = {}
@@ -96,11 +104,18 @@ def register(thing: Any, *, is_maker: bool) -> str:
         source = inspect.getsource(about)
     except (OSError, TypeError):  # typed at a prompt
         source = about.__qualname__
-    content = thing.sha256() if hasattr(thing, "sha256") else "" if about is thing else repr(thing)
+    content = "" if about is thing else _content(thing)
     digest = hashlib.sha256(f"{source}\0{content}".encode()).hexdigest()[:8]
     name = f"{about.__name__.strip('<>')}_{digest}"
     _known[name] = Given(thing, is_maker)
     return name
+
+
+def _content(thing: Any) -> str:
+    """Return what tells an object from others of its class: pixels, weights, or else its fields."""
+    if isinstance(thing, nn.Module):
+        return repr(thing) + sha256(to_bytes(thing.state_dict()))
+    return str(thing.sha256()) if hasattr(thing, "sha256") else repr(thing)
 
 
 def path_of(function: Callable[..., Any], key: str) -> tuple[str, list[str]]:

@@ -5,6 +5,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from torch import nn
+
 from fedpers import given
 from fedpers.aggregation import Aggregation
 from fedpers.algorithm import Algorithm
@@ -17,7 +19,6 @@ from fedpers.data.shift import Shift
 from fedpers.errors import UserError
 from fedpers.faults import Faults
 from fedpers.learning import Augment, EarlyStop, Optimizer, Schedule
-from fedpers.models.staged import Staged
 from fedpers.privacy import Privacy
 
 KINDS: dict[str, type] = {
@@ -25,7 +26,7 @@ KINDS: dict[str, type] = {
     "dataset": Images,
     "partition": Partition,
     "shift": Shift,
-    "model": Staged,
+    "model": nn.Module,
     "optimizer": Optimizer,
     "schedule": Schedule,
     "augment": Augment,

@@ -226,7 +226,7 @@ MISTAKES: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "instance": (
         [],
         {"model": my_images()},
-        r"model=Images is not possible. Accepted: a name, a fedpers.models.staged",
+        r"model=Images is not possible. Accepted: a name, a torch\.nn\.modules\.module\.Module",
     ),
     "key": ([], {"rounds": object()}, r"rounds=object is not possible. Objects are accepted for strategy, dataset, "),
     "both": (

@@ -13,7 +13,7 @@ from torch import nn
 from strategies.fedavg import FedAvg
 
 def plain(shape, num_classes):
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
+    return [nn.Flatten(), nn.Linear(64, num_classes)]
 def arrays():
     return np.zeros((100, 8, 8, 1), np.uint8), np.zeros(100)
 def nothing():
@@ -49,9 +49,9 @@ CASES = {
         ["shift=mine"],
         "shift._target_=wrongs.nothing returned a NoneType. Accepted: a fedpers.data.shift.Shift",
     ),
-    "plain module": (
+    "no module": (
         ["model=mine"],
-        "model._target_=wrongs.plain returned a Sequential. Accepted: a fedpers.models.staged.S",
+        "model._target_=wrongs.plain returned a list. Accepted: a torch.nn.modules.module.Module",
     ),
     "no algorithm": (
         ["strategy._target_=wrongs.NoAlgorithm"],

@@ -16,6 +16,7 @@ from fedpers.device import CPU
 from fedpers.errors import UserError
 from fedpers.models.described import FOLDER, FORMAT, LISTING, file_of, rebuild
 from fedpers.models.staged import Staged
+from fedpers.models.wrapped import as_stages
 from fedpers.results.reading import read_object
 from fedpers.state import read_tensors
 
@@ -108,7 +109,7 @@ def load_model(folder: Path, client: int | str, plugins: Iterable[str] = ()) -> 
         raise UserError(f"{path} is damaged: it is not what was written") from error
     specs, shape = listing["models"], tuple(listing["shape"])
     spec = specs[client % len(specs) if isinstance(client, int) else 0]
-    base = build(spec, "model", plugins=plugins, shape=shape, num_classes=listing["num_classes"])
+    base = as_stages(build(spec, "model", plugins=plugins, shape=shape, num_classes=listing["num_classes"]))
     model = rebuild(about["stages"], tensors, base, plugins)
     scale = tuple(listing["mean"]), tuple(listing["std"])
     return Deployed(model, shape, *scale, listing.get("dtype", "uint8"), listing["round"])
