@@ -92,6 +92,8 @@ class Ended:
         rows: Scores of all clients; none where the round was not evaluated.
         entries: The messages of the round.
         diagnostics: What clients and server reported.
+        accuracy: The personal models' mean test accuracy over the clients that may train and do not poison, in [0, 1];
+            None where the round was not evaluated.
         is_last: Whether the run ends with it.
         carrier: The strategy, if it carries a server half of fedpers.
         grid: Reaches the clients.
@@ -101,6 +103,7 @@ class Ended:
     rows: list[Row]
     entries: list[Entry]
     diagnostics: list[Diagnostic]
+    accuracy: float | None
     is_last: bool
     carrier: Carrier | None
     grid: Grid
@@ -178,8 +181,9 @@ def rounds(
                 carrier.evaluated(round, accuracy)
         writer.write_round(round, rows, entries, diagnostics)
         keeper.round_done(round, arrays)
-        reporter.round_done(round, without(rows, unseen | attackers), entries)
-        return Ended(round, rows, entries, diagnostics, is_last, carrier, grid)
+        counted = without(rows, unseen | attackers)
+        reporter.round_done(round, counted, entries)
+        return Ended(round, rows, entries, diagnostics, mean_accuracy(counted, "test"), is_last, carrier, grid)
 
     first = goes_on_from.round + 1 if goes_on_from else 1
     accuracies = _measured(writer.folder, first - 1, unseen) if early_stop else []

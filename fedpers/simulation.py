@@ -23,7 +23,7 @@ from fedpers.planning import plan
 from fedpers.progress import Display, Silent
 from fedpers.results import Run
 from fedpers.resume import Standing
-from fedpers.rows import Row, mean_accuracy
+from fedpers.rows import Row
 from fedpers.server_app import Ended
 
 
@@ -62,8 +62,11 @@ class Round:
 
     @property
     def accuracy(self) -> float | None:
-        """The personal models' mean test accuracy over all clients, in [0, 1]; None where the round was not scored."""
-        return mean_accuracy(self._ended.rows, "test")
+        """The personal models' mean test accuracy, in [0, 1]; None where the round was not scored.
+
+        Over the clients that may train and do not poison, as in a run's headline.
+        """
+        return self._ended.accuracy
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -141,7 +144,10 @@ class Simulation:
             words += [f"{key}={name}" for key, name in INSTEAD.items() if key in objects]
         elif names.plugins and not any(word.startswith("plugins=") for word in words):
             words.append(f"plugins=[{','.join(names.plugins)}]")
-        (job,) = plan(words, False, config_dir).jobs
+        planned = plan(words, False, config_dir)
+        if planned.is_sweep:
+            raise UserError("resume=FOLDER of a sweep is for the command line. Accepted: the directory of one run")
+        (job,) = planned.jobs
         self._job = dataclasses.replace(job, config=names.put_into(job.config))
         self._job.check()
         self._has_begun = False

@@ -96,6 +96,20 @@ def test_who_has_not_trained_remembers_nothing(simulate: Simulate) -> None:
     assert [client for client in range(4) if step.memory(client)] == [trained]
 
 
+def test_its_accuracy_is_the_headlines(simulate: Simulate) -> None:
+    words = [*small({"rounds": 1}), "unseen=0.25", "attack=label_flip", "attack.share=0.3", "strategy=fedavg"]
+    simulation = fedpers.Simulation(*words, rounds=1)
+    (step,) = simulation
+    assert step.accuracy == pytest.approx(simulation.results.summary["last"]["test"]["personal"]["mean"])
+    assert len(step.scores.client.unique()) == 4
+
+
+def test_a_sweep_is_for_the_command_line(simulate: Simulate, cli) -> None:
+    assert cli("--multirun", *TINY[:-1], "rounds=1", "seed=0,1", "out=sweep", "quiet=true")[0] == 0
+    with pytest.raises(UserError, match="resume=FOLDER of a sweep is for the command line"):
+        fedpers.simulate("resume=sweep", progress=False)
+
+
 def test_flowers_own_strategies_keep_their_state_to_themselves(simulate: Simulate) -> None:
     (step,) = fedpers.Simulation(*small({"rounds": 1}), strategy="flower_fedavgm", rounds=1)
     assert step.accuracy is not None
