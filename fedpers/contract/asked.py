@@ -53,7 +53,7 @@ class Asked(Federation):
     ) -> State:
         """Average, and note what."""
         self.notes.add(round, sent, part, releases)
-        self.notes.weights = True
+        self.notes.weights |= any(part(each.tensors) for each in sent.values())
         return super().average(round, sent, start, part, plain=plain, releases=releases)
 
     def average_by_class(
