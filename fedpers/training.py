@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedpers.device import to_device
-from fedpers.models.dropout import beside, drawing_from
+from fedpers.models.dropout import Beside, drawing_from
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def fit(
     losses: list[Tensor] = []
     seen, batches = 0, len(_parts(torch.empty(len(data)), batch_size, min_size))
     left = max(1, math.ceil(share * epochs * batches - 1e-9))
-    with drawing_from(beside(generator)):
+    with drawing_from(Beside(generator)):
         for _ in range(epochs):
             if not left:
                 break
@@ -137,7 +137,7 @@ def fit(
             found = itertools.islice(data.shuffled(batch_size, generator, min_size=min_size), left)
             for together in _groups(found, accumulate):
                 optimizer.zero_grad(set_to_none=True)
-                total = sum(len(batch.labels) for batch in together)
+                total = sum([len(batch.labels) for batch in together])
                 for batch in together:
                     loss = _backward(model, batch, objective, len(batch.labels) / total, mixed, augment)
                     losses.append(loss * len(batch.labels))

@@ -7,6 +7,7 @@ that a run builds they are replaced by these, which draw from what `fedpers.trai
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ _open = threading.local()
 
 
 @contextmanager
-def drawing_from(stream: torch.Generator) -> Iterator[None]:
+def drawing_from(stream: "torch.Generator | Beside") -> Iterator[None]:
     """Let the layers that this thread calls in a block draw from a stream."""
     before = getattr(_open, "stream", None)
     _open.stream = stream
@@ -28,9 +29,21 @@ def drawing_from(stream: torch.Generator) -> Iterator[None]:
         _open.stream = before
 
 
-def beside(generator: torch.Generator) -> torch.Generator:
-    """Return a stream that follows from another one's seed and leaves that as it is."""
-    return seeds.torch_generator(generator.initial_seed(), "dropout")
+class Beside:
+    """A stream that follows from another one's seed and leaves that as it is; made when somebody first draws.
+
+    Args:
+        generator: The other one.
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        """Remember it."""
+        self._generator = generator
+
+    @cached_property
+    def stream(self) -> torch.Generator:
+        """The stream."""
+        return seeds.torch_generator(self._generator.initial_seed(), "dropout")
 
 
 class Dropout(nn.Module):
@@ -58,7 +71,8 @@ class Dropout(nn.Module):
         if stream is None:
             raise RuntimeError("dropout in training mode outside fedpers.training.fit has no stream to draw from")
         shape = (*x.shape[:2], *(1 for _ in x.shape[2:])) if self.whole else x.shape
-        kept = torch.rand(shape, generator=stream) >= self.p
+        own = stream.stream if isinstance(stream, Beside) else stream
+        kept = torch.rand(shape, generator=own) >= self.p
         return x * (kept / max(1 - self.p, 1e-12)).to(x)
 
     def extra_repr(self) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import fedpers
 from fedpers import seeds
-from fedpers.models.dropout import Dropout, beside, drawing_from, with_own_streams
+from fedpers.models.dropout import Beside, Dropout, drawing_from, with_own_streams
 from fedpers.models.staged import Staged
 from fedpers.training import Split, fit, sgd
 
@@ -82,7 +82,7 @@ def test_the_order_of_samples_is_the_same_with_it() -> None:
 
 def test_the_stream_beside_another_leaves_that_alone() -> None:
     generator = stream(5)
-    own = beside(generator)
+    own = Beside(generator).stream
     assert torch.equal(torch.rand(3, generator=generator), torch.rand(3, generator=stream(5)))
     assert not torch.equal(torch.rand(3, generator=own), torch.rand(3, generator=stream(5)))
 
