@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fedpers import seeds
 from fedpers.training import Batch, Score, Split, collect, cross_entropy, fit, score, sgd
 
 EMPTY = Split(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64))
@@ -280,24 +279,3 @@ def test_shuffled_order_follows_from_the_generator() -> None:
     assert first != list(range(50))
     torch.manual_seed(9)  # the global generator has no say
     assert order(torch.Generator().manual_seed(1)) == first
-
-
-def test_gradients_are_added_up_over_batches_as_one_batch_would_have_them() -> None:
-    """Five samples in batches of 2, 2 and 1: all three together are one step of the whole, by samples."""
-    data = Split(torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 1, 0, 1]))
-    found = []
-    for batch_size, accumulate in ((5, 1), (2, 3)):
-        with seeds.seeded_initialization(0, "model"):
-            model = nn.Linear(3, 2)
-        loss = fit(
-            model,
-            data,
-            epochs=1,
-            batch_size=batch_size,
-            optimizer=sgd(model.parameters(), 0.5),
-            generator=torch.Generator().manual_seed(1),
-            accumulate=accumulate,
-        )
-        found.append((loss, model.weight.detach().clone()))
-    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
-    assert torch.allclose(found[0][1], found[1][1], atol=1e-6)

@@ -21,21 +21,19 @@ def as_stages(model: nn.Module) -> Staged:
         return model
     if not isinstance(model, nn.Sequential) or not len(model):
         return Staged({WHOLE: model})
-    groups: list[list[tuple[str, nn.Module]]] = []
+    groups: list[list[tuple[str, nn.Module]]] = [[]]
     for name, part in model.named_children():
-        has_parameters = next(part.parameters(), None) is not None
-        begins = has_parameters and bool(groups) and _has_parameters(groups[-1])
-        if begins or not groups:
+        if _has_parameters(part) and any(_has_parameters(each) for _, each in groups[-1]):
             groups.append([])
         groups[-1].append((name, part))
     stages = {}
     for number, group in enumerate(groups, start=1):
-        named = next((name for name, part in group if next(part.parameters(), None) is not None), group[0][0])
+        named = next((name for name, part in group if _has_parameters(part)), group[0][0])
         name = HEAD if number == len(groups) else f"stage{number}" if named.isdecimal() else named
         parts = [part for _, part in group]
         stages[name] = parts[0] if len(parts) == 1 else nn.Sequential(*parts)
     return Staged(stages)
 
 
-def _has_parameters(group: list[tuple[str, nn.Module]]) -> bool:
-    return any(next(part.parameters(), None) is not None for _, part in group)
+def _has_parameters(part: nn.Module) -> bool:
+    return next(part.parameters(), None) is not None
